@@ -261,6 +261,8 @@ impl ClientBuilder {
 impl ClientBuilder {
     /// Sets how long resolving a name may take. The default is 5 s, or the [`connect_timeout`](Self::connect_timeout)
     /// if the caller has set one. With `None`, only the connect timeout applies.
+    ///
+    /// The client tries addresses while others are still looked up. After this time it uses what was found until then.
     pub fn dns_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.dns_timeout = Some(timeout.into());
         self
@@ -285,7 +287,8 @@ impl ClientBuilder {
 
     /// Sets the address of `host`, or only of `host:port`, so that no resolver looks this name up.
     ///
-    /// A port of 0 stands for the URL's port. A later call for the same host replaces the address.
+    /// A port of 0 stands for the URL's port. A later call for the same host replaces the address. A final dot of a host
+    /// makes no difference here.
     ///
     /// ```
     /// let client = handclasp::Client::builder().resolve("api.example.org", ([127, 0, 0, 1], 8080).into()).build()?;
@@ -551,8 +554,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, or a user
-    /// agent with a byte that a header value cannot have.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user agent
+    /// with a byte that a header value cannot have, or an address filter together with a custom connector.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
             return Err(error);
@@ -560,6 +563,11 @@ impl ClientBuilder {
         if self.pool.limits.max_connections_per_host == 0 || self.pool.limits.max_connections == 0 {
             return Err(Error::request(
                 "the limit of connections is 0, which would let no request through: set at least 1",
+            ));
+        }
+        if self.connector.is_some() && self.connect.filter.is_some() {
+            return Err(Error::request(
+                "an address filter cannot see the addresses of a custom connector: check the addresses in the connector",
             ));
         }
         Ok(self.build_valid())

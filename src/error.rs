@@ -86,6 +86,8 @@ pub enum ErrorKind {
     Dns,
     /// No connection could be made to any address of the host.
     Connect,
+    /// The [`address_filter`](crate::ClientBuilder::address_filter) refused every address of the host.
+    AddressRefused,
     /// The proxy refused the request or failed.
     Proxy,
     /// The TLS handshake failed, or the server's certificate was not accepted.
@@ -143,6 +145,7 @@ impl fmt::Display for ErrorKind {
             Self::PoolTimeout => "pool timeout",
             Self::Dns => "DNS error",
             Self::Connect => "connect error",
+            Self::AddressRefused => "address refused",
             Self::Proxy => "proxy error",
             Self::Tls => "TLS error",
             Self::Protocol => "protocol error",
@@ -298,9 +301,11 @@ impl Error {
         matches!(self.kind(), ErrorKind::Timeout | ErrorKind::PoolTimeout)
     }
 
-    /// Whether no connection could be made: resolving, connecting, the proxy or the TLS handshake failed or took too long.
+    /// Whether no connection could be made: resolving, connecting, the proxy or the TLS handshake failed or took too long,
+    /// or the address filter refused every address.
     pub fn is_connect(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Dns | ErrorKind::Connect | ErrorKind::Proxy | ErrorKind::Tls)
+        use ErrorKind::{AddressRefused, Connect, Dns, Proxy, Tls};
+        matches!(self.kind(), Dns | Connect | AddressRefused | Proxy | Tls)
             || (self.kind() == ErrorKind::Timeout
                 && matches!(self.phase(), Some(Phase::Dns | Phase::Tcp | Phase::Proxy | Phase::Tls)))
     }

@@ -51,7 +51,7 @@ pub use self::client::{Client, get};
 pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
 pub use self::connect::Certificate;
-pub use self::connect::{Destination, Look, Transport};
+pub use self::connect::{AddressFilter, Candidate, Destination, Look, Transport};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 pub use self::exchange::UploadProgress;
 pub use self::pool::{

@@ -210,7 +210,12 @@ fn is_pure(name: &str) -> bool {
         "cookie/lines.rs",
         "cookie/parse.rs",
         "cookie/store.rs",
+        "connect/destination.rs",
+        "connect/filter.rs",
+        "connect/history.rs",
+        "connect/order.rs",
         "connect/race.rs",
+        "connect/spread.rs",
         "exchange/timeout.rs",
         "redirect.rs",
     ];

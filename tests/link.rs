@@ -1,5 +1,5 @@
-//! Tests of answers that come too soon, over a link with a round-trip time. Each test runs in its own network namespace, with
-//! the link that `tests/support/link.py` makes.
+//! Tests of answers that come too soon and of the race between addresses, over a link with a round-trip time. Each test
+//! runs in its own network namespace, with the link that `tests/support/link.py` makes.
 //!
 //! The tests take about four minutes and need the processor for themselves, so that they run only with `HANDCLASP_LONG=1`:
 //! `HANDCLASP_LONG=1 cargo test --release --all-features --test link -- --nocapture --test-threads 1`. A test that cannot run
@@ -10,14 +10,15 @@
 mod support;
 
 use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handclasp::{Certificate, Client, ClientBuilder, DropReason};
+use handclasp::{Answer, BoxError, Certificate, Client, ClientBuilder, DropReason, Family, Resolve};
 use http::Method;
 use tokio::runtime::Builder;
 
@@ -364,4 +365,68 @@ fn slow_first_answer(peer: &mut Peer) -> io::Result<()> {
         peer.respond(&request.target)?;
     }
     Ok(())
+}
+
+/// The addresses of a dual-stack host whose IPv6 packets get lost.
+struct DualStack;
+
+/// The link forwards no IPv6.
+const LOST: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 2));
+
+impl Resolve for DualStack {
+    fn resolve(
+        &self,
+        name: &str,
+        _: Family,
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+        let addresses = if name == "dual.test" { &[THERE, LOST][..] } else { &[THERE] };
+        let answer = Answer::new(addresses.iter().map(|address| SocketAddr::new(*address, 0)));
+        Box::pin(async move { Ok(answer) })
+    }
+
+    fn is_ordered(&self) -> bool {
+        false
+    }
+}
+
+/// A family whose packets get lost costs one delay between attempts (250 ms), and only once. Without the lost family, the
+/// first byte takes two round trips.
+#[test]
+fn a_lost_family_costs_one_delay() {
+    if !is_inside("a_lost_family_costs_one_delay") {
+        return;
+    }
+    let trip = 40;
+    let _link = Link::start(trip, 0);
+    let ip = ["-6", "addr", "add", "2001:db8:77::1/64", "dev", "link0", "nodad"];
+    assert!(Command::new("ip").args(ip).status().unwrap().success());
+    let server = Server::start_at(HERE, |peer| {
+        while let Some(request) = peer.request()? {
+            peer.respond(&request.target)?;
+        }
+        Ok(())
+    });
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = builder().dns_resolver(DualStack).build().unwrap();
+        let first_byte = async |host: &str| {
+            let begun = Instant::now();
+            let url = format!("http://{host}:{}/", server.address().port());
+            let response = client.get(url).send().await.unwrap();
+            let took = begun.elapsed();
+            assert_eq!(response.connection().peer_addr().map(|peer| peer.ip()), Some(THERE));
+            response.bytes().await.unwrap();
+            client.pool().close_idle();
+            took
+        };
+        let (first, second) = (first_byte("dual.test").await, first_byte("dual.test").await);
+        let alone = first_byte("single.test").await;
+        println!(
+            "first byte of a dual-stack host without IPv6: {first:?}, then {second:?}; IPv4 alone: {alone:?}"
+        );
+        let delay = Duration::from_millis(250);
+        assert!(first > delay, "the lost family was tried first");
+        assert!(first < alone + delay * 3 / 2, "the lost family costs one delay: {first:?}");
+        assert!(second < alone + delay / 2, "the next dial begins with the other family: {second:?}");
+    });
 }

@@ -33,7 +33,7 @@ struct Bench {
     silent: SocketAddr,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     ("cold, and a body that takes its time", |client, bench| {
         fetch(client, bench.server.url("/bytes/3000000"))
     }),
@@ -57,6 +57,7 @@ const CASES: [Case; 6] = [
         let url = bench.server.url("/");
         Box::pin(async move { client.warm(url, 2).await.unwrap() })
     }),
+    ("while two addresses race", |client, _| fetch(client, "http://race.test/".to_owned())),
     ("while it dials in vain", |client, bench| {
         let url = format!("http://{}/", bench.silent);
         Box::pin(async move { drop(client.get(url).send().await.unwrap_err()) })
@@ -104,8 +105,11 @@ fn drop_after(
     before: &BTreeSet<PathBuf>,
     what: &str,
 ) -> bool {
-    let timeout = Duration::from_millis(50);
-    let client = Client::builder().max_connections_per_host(1).connect_timeout(timeout).build().unwrap();
+    // The time is long enough for a second address to be tried, 250 ms after the first one.
+    let timeout = Duration::from_millis(500);
+    let addresses = [bench.silent, bench.server.address];
+    let builder = Client::builder().max_connections_per_host(1).connect_timeout(timeout);
+    let client = builder.resolve_to_addrs("race.test", &addresses).build().unwrap();
     runtime.block_on(async {
         let mut work = case(client.clone(), bench);
         let mut left = polls;

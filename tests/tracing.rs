@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "tracing/races.rs"]
+mod races;
 #[path = "tracing/secrets.rs"]
 mod secrets;
 mod support;

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ClientBuilder;
+use crate::connect::AddressFilter;
 
 /// # Sockets and schemes
 impl ClientBuilder {
     /// Sets the addresses of `host`, or only of `host:port`, so that no resolver looks this name up. The client
     /// connects to these addresses in the same way as to the addresses of a lookup: one after another, until one
-    /// address accepts.
+    /// address accepts. The order is the given one, except that the families take turns, and that addresses which failed
+    /// lately come last.
     ///
     /// A port of 0 stands for the URL's port. A later call for the same host replaces the addresses, and a call without
     /// addresses removes them.
@@ -21,6 +23,47 @@ impl ClientBuilder {
     /// ```
     pub fn resolve_to_addrs(mut self, host: &str, addresses: &[SocketAddr]) -> Self {
         self.overrides.set(host, addresses.to_vec());
+        self
+    }
+
+    /// Sets which addresses the client may connect to. By default (`None`), every address is allowed.
+    ///
+    /// A program that fetches URLs of other people should set [`AddressFilter::public_only`]. A client with a custom
+    /// [`connector`](Self::connector) cannot have a filter, because the connector chooses the addresses:
+    /// [`build`](Self::build) returns an error.
+    ///
+    /// ```
+    /// use handclasp::{AddressFilter, Client};
+    /// let client = Client::builder().address_filter(AddressFilter::public_only()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn address_filter(mut self, filter: impl Into<Option<AddressFilter>>) -> Self {
+        self.connect.filter = filter.into();
+        self
+    }
+
+    /// Sets whether the connections of a host are spread over its addresses. `false` by default: a dial tries the best
+    /// address first, so that all connections lead to one address as long as it accepts.
+    ///
+    /// With `true`, a dial first tries the address to which this client has the fewest connections. An address steps aside
+    /// for a minute or more after it did not accept a connection, or after the first request on a connection got no answer.
+    /// When a later lookup does not have an address any more, its connections finish their requests and are then closed,
+    /// with [`DropReason::AddressLeft`](crate::DropReason::AddressLeft).
+    ///
+    /// A client learns of new addresses when it dials. A connection that is kept busy is not moved to another address: set
+    /// [`max_lifetime`](Self::max_lifetime) to bound how long the load of a host may stay uneven.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let client = handclasp::Client::builder()
+    ///     .spread_connections(true)
+    ///     .max_lifetime(Duration::from_secs(300))
+    ///     .build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn spread_connections(mut self, spread: bool) -> Self {
+        self.connect.spreads = spread;
         self
     }
 

@@ -69,6 +69,9 @@ impl Destination {
     }
 
     /// Returns the host of the URL: a name in lower case, or an IP address. An IPv6 address has no brackets.
+    ///
+    /// A name with a final dot is absolute: a resolver does not add a search domain to it. TLS takes the name without
+    /// the dot: <https://www.rfc-editor.org/rfc/rfc6066#section-3>.
     pub fn host(&self) -> &str {
         &self.host
     }

@@ -7,20 +7,23 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
+use super::filter::AddressFilter;
+use super::history::History;
 use super::options::TcpOptions;
 use super::shortage::is_shortage;
+use super::spread::{Seat, Spread};
 use super::stream::{Exclusive, Stream, Transport};
-use super::tcp::{Attempts, Won};
+use super::tcp::{Attempts, Conditions, Lookup, Unresolved, Won};
 use super::tls::{Loaded, Tls, TlsConfig};
 use crate::error::{BoxError, ErrorKind, Phase};
-use crate::resolver::{Family, ResolveErrorKind, Resolver};
+use crate::resolver::{Family, ResolveError, ResolveErrorKind, Resolver};
 use crate::time;
 use crate::timings::Rounded;
 use crate::trace::{Setup, SetupPhase};
@@ -45,6 +48,10 @@ pub(crate) struct ConnectConfig {
     pub(crate) local_address: Option<IpAddr>,
     /// Options of sockets.
     pub(crate) tcp: TcpOptions,
+    /// Addresses that a dial may try. With `None`, all.
+    pub(crate) filter: Option<AddressFilter>,
+    /// Whether the connections of a host are spread over its addresses.
+    pub(crate) spreads: bool,
 }
 
 impl Default for ConnectConfig {
@@ -61,6 +68,8 @@ impl Default for ConnectConfig {
             attempt_delay: Duration::from_millis(250),
             local_address: None,
             tcp: TcpOptions::default(),
+            filter: None,
+            spreads: false,
         }
     }
 }
@@ -68,6 +77,10 @@ impl Default for ConnectConfig {
 /// Dialer of one client.
 pub(crate) struct Dialer {
     resolver: Resolver,
+    /// What earlier dials have shown about addresses.
+    history: Mutex<History>,
+    /// The connections of each address, if the client spreads its connections.
+    spread: Option<Mutex<Spread>>,
     config: ConnectConfig,
     tls: Tls,
     connector: Option<Arc<Connector>>,
@@ -84,6 +97,8 @@ pub(crate) struct Dialed {
     /// Time that the successful connection attempt took. `None` if the server is on this machine, or if a custom
     /// connector does not report the time.
     pub(crate) round_trip: Option<Duration>,
+    /// The seat of the connection at its address, if the client spreads its connections.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl Dialer {
@@ -94,7 +109,22 @@ impl Dialer {
         tls: TlsConfig,
         connector: Option<Arc<Connector>>,
     ) -> Self {
-        Self { resolver, config, tls: Tls::new(tls), connector }
+        let spread = config.spreads.then(Mutex::default);
+        Self { resolver, history: Mutex::default(), spread, config, tls: Tls::new(tls), connector }
+    }
+
+    /// Forgets what earlier dials have shown about addresses, because the machine is in another network now.
+    pub(crate) fn network_changed(&self) {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Notes that the first request on a connection to `peer` was not answered. If the client spreads its connections, the
+    /// address comes after the others for a while. `made` is the time at which the connection was made.
+    #[cold]
+    pub(crate) fn first_request_failed(&self, peer: SocketAddr, made: Instant) {
+        if self.spread.is_some() {
+            self.history.lock().unwrap_or_else(PoisonError::into_inner).failed(peer, made, time::now());
+        }
     }
 
     /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`
@@ -121,14 +151,8 @@ impl Dialer {
             false => None,
         };
         let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
-        let Won { tcp, peer, took } = match to.via() {
-            Via::Direct => {
-                let addresses = match self.resolver.known(to.host(), to.port()) {
-                    Some(addresses) => addresses,
-                    None => Box::pin(self.look_up(to, setup, deadline)).await?,
-                };
-                Box::pin(self.connect(to, addresses, setup, deadline)).await?
-            }
+        let Won { tcp, peer, took, seat } = match to.via() {
+            Via::Direct => Box::pin(self.connect(to, setup, deadline)).await?,
         };
         let local = tcp.local_addr().ok();
         let stream = match tls {
@@ -136,16 +160,11 @@ impl Dialer {
             None => Stream::Tcp(tcp),
         };
         let round_trip = (!is_of_this_machine(peer, local)).then_some(took);
-        Ok(Dialed { stream, peer: Some(peer), local, round_trip })
+        Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat })
     }
 
-    /// Looks up the host's addresses. This step is the dns phase.
-    async fn look_up(
-        &self,
-        to: &Destination,
-        setup: &Setup,
-        deadline: Instant,
-    ) -> Result<Vec<SocketAddr>, DialError> {
+    /// Begins to look up the host's addresses, and with it the dns phase.
+    fn look_up<'a>(&'a self, to: &'a Destination, setup: &'a Setup, deadline: Instant) -> Lookup<'a> {
         let family = match self.config.local_address {
             Some(IpAddr::V4(_)) => Family::V4,
             Some(IpAddr::V6(_)) => Family::V6,
@@ -153,56 +172,73 @@ impl Dialer {
         };
         let phase = setup.dns(to.host());
         phase.span().record("cached", false);
-        let left = deadline.saturating_duration_since(time::now());
-        let timeout = self.config.dns_timeout.min(left);
-        let found = self.resolver.lookup(to.host(), to.port(), family, timeout).await.map_err(|mut error| {
-            if matches!(error.kind, ResolveErrorKind::TimedOut { .. }) {
-                let (dns, connect) = (self.config.dns_timeout, self.config.connect_timeout);
-                error.kind = if dns <= connect {
-                    ResolveErrorKind::TimedOut { after: dns, setting: "dns_timeout" }
-                } else {
-                    ResolveErrorKind::TimedOut { after: connect, setting: "connect_timeout" }
-                };
-            }
-            DialError::from(error)
-        });
-        if let Ok(addresses) = &found {
-            phase.span().record("addresses", addresses.len());
+        Lookup {
+            answers: self.resolver.addresses(to.host(), to.port(), family),
+            deadline: time::after(time::now(), self.config.dns_timeout).min(deadline),
+            resolution_delay: if family == Family::Both { RESOLUTION_DELAY } else { Duration::ZERO },
+            is_ordered: self.resolver.is_ordered(),
+            phase,
         }
-        end_phase(phase, found)
     }
 
-    /// Connects to the first address that accepts. This step is the tcp phase.
-    async fn connect(
-        &self,
-        to: &Destination,
-        addresses: Vec<SocketAddr>,
-        setup: &Setup,
-        deadline: Instant,
-    ) -> Result<Won, DialError> {
-        let ConnectConfig { attempt_delay, local_address, connect_timeout, .. } = self.config;
-        let phase = setup.tcp();
-        let mut attempts =
-            Attempts::new(addresses, attempt_delay, local_address, setup).with(self.config.tcp);
-        let won = match tokio::time::timeout_at(deadline.into(), attempts.winner()).await {
-            Ok(Some(won)) => Ok(won),
-            Ok(None) => {
-                let message = "the client could not connect".to_owned();
-                let failed = attempts.into_error().without_address_of(to);
-                let scope = failed.scope();
-                Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(failed))
-            }
-            Err(_) => {
-                // If no attempt was started for an address, the next dial may succeed.
-                let scope = if attempts.has_tried_all() { Scope::Host } else { Scope::Attempt };
-                let after = Rounded(connect_timeout);
-                let message = format!("the client could not connect within {after} (connect_timeout)");
-                let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
-                let failed = attempts.into_error().without_address_of(to);
-                Err(if failed.failures.is_empty() { error } else { error.because(failed) })
-            }
+    /// Connects to the first address that accepts. This step is the dns phase, until the first address is tried, and the tcp
+    /// phase.
+    async fn connect(&self, to: &Destination, setup: &Setup, deadline: Instant) -> Result<Won, DialError> {
+        let ConnectConfig { attempt_delay, local_address: local, tcp: options, .. } = self.config;
+        let (history, spread) = (&self.history, self.spread.as_ref());
+        let filter = self.config.filter.as_ref();
+        let conditions = Conditions { to, setup, history, spread, filter, attempt_delay, local, options };
+        let mut attempts = match self.resolver.known(to.host(), to.port()) {
+            Some(addresses) => Attempts::to(addresses, conditions),
+            None => Attempts::look_up(self.look_up(to, setup, deadline), conditions),
         };
-        end_phase(phase, won)
+        let ended = tokio::time::timeout_at(deadline.into(), attempts.winner()).await;
+        let phase = attempts.take_phase();
+        let won = match ended {
+            Ok(Some(won)) => Ok(won),
+            Ok(None) => Err(self.failure(to, attempts, false)),
+            Err(_) => Err(self.failure(to, attempts, true)),
+        };
+        match phase {
+            Some(phase) => end_phase(phase, won),
+            None => won,
+        }
+    }
+
+    /// Returns the error of a dial that connected to no address. `is_late` tells whether the time of the dial is over.
+    #[cold]
+    fn failure(&self, to: &Destination, mut attempts: Attempts<'_>, is_late: bool) -> DialError {
+        let ConnectConfig { dns_timeout, connect_timeout, .. } = self.config;
+        match attempts.take_unresolved() {
+            Some(Unresolved::Failed(error)) => return error.into(),
+            Some(Unresolved::TimedOut) => {
+                let kind = match dns_timeout <= connect_timeout {
+                    true => ResolveErrorKind::TimedOut { after: dns_timeout, setting: "dns_timeout" },
+                    false => {
+                        ResolveErrorKind::TimedOut { after: connect_timeout, setting: "connect_timeout" }
+                    }
+                };
+                return ResolveError { name: to.host().to_owned(), kind }.into();
+            }
+            None => {}
+        }
+        let has_tried_all = attempts.has_tried_all();
+        let failed = attempts.into_error().without_address_of(to);
+        if failed.is_refused() {
+            let message = format!("the address filter refuses every address of {:?}", to.host());
+            return DialError::new(ErrorKind::AddressRefused, Phase::Tcp, message, Scope::Host)
+                .because(failed);
+        }
+        if !is_late {
+            let message = "the client could not connect".to_owned();
+            return DialError::new(ErrorKind::Connect, Phase::Tcp, message, failed.scope()).because(failed);
+        }
+        // If no attempt was started for an address, the next dial may succeed.
+        let scope = if has_tried_all { Scope::Host } else { Scope::Attempt };
+        let message =
+            format!("the client could not connect within {} (connect_timeout)", Rounded(connect_timeout));
+        let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
+        if failed.failures().is_empty() { error } else { error.because(failed) }
     }
 
     /// Makes the TLS handshake over `tcp`. This step is the tls phase.
@@ -245,7 +281,13 @@ impl Dialer {
         });
         let made = end_phase(phase, made)?;
         let round_trip = made.round_trip();
-        Ok(Dialed { stream: Stream::Other(Exclusive::new(made)), peer: None, local: None, round_trip })
+        Ok(Dialed {
+            stream: Stream::Other(Exclusive::new(made)),
+            peer: None,
+            local: None,
+            round_trip,
+            seat: None,
+        })
     }
 
     /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.
@@ -271,6 +313,11 @@ impl Dialer {
         })
     }
 }
+
+/// > The time to wait for a AAAA response after receiving an A response. Recommended to be 50 milliseconds.
+///
+/// <https://www.rfc-editor.org/rfc/rfc8305#section-8>
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 /// Whether both ends of a connection are on this machine.
 fn is_of_this_machine(peer: SocketAddr, local: Option<SocketAddr>) -> bool {

@@ -1,16 +1,21 @@
 //! Connecting: from a destination to a stream that is ready for a request.
 //!
-//! A dial looks up the host's addresses (`crate::resolver`), races TCP connections to these addresses (`race.rs`
-//! decides, `tcp.rs` connects), and makes the TLS handshake if the URL is https (`tls/`). `dialer.rs` holds these steps
-//! in order. This module knows nothing of pools. The only HTTP that this module knows is how the codec classifies
-//! unsolicited bytes.
+//! A dial looks up the host's addresses (`crate::resolver`), races TCP connections to these addresses while they are found
+//! (`order.rs`, `history.rs` and `race.rs` decide, `tcp.rs` connects), and makes the TLS handshake if the URL is https
+//! (`tls/`). `dialer.rs` holds these steps in order. This module knows nothing of pools. The only HTTP that this module
+//! knows is how the codec classifies unsolicited bytes.
 
 mod destination;
 mod dialer;
 mod error;
+mod failures;
+mod filter;
+mod history;
 mod options;
+mod order;
 mod race;
 mod shortage;
+mod spread;
 mod stream;
 mod tcp;
 mod tls;
@@ -18,6 +23,8 @@ mod tls;
 pub use self::destination::Destination;
 pub(crate) use self::dialer::{ConnectConfig, Connector, Dialed, Dialer};
 pub(crate) use self::error::{DialError, Scope};
+pub use self::filter::{AddressFilter, Candidate};
+pub(crate) use self::spread::Seat;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
 #[cfg(feature = "rustls")]

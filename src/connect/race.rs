@@ -1,115 +1,182 @@
 //! The happy-eyeballs race, which decides which address is tried next, and when.
 //!
-//! The race knows neither sockets nor the clock. The caller passes the time and gets the next step. The caller starts
-//! the attempts that the steps name, reports the attempts that fail, and drops the race when an attempt succeeds.
-//! Invariants: each address is started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run; and the race is
-//! exhausted only when every address was started and has failed.
+//! The race knows neither sockets nor the clock. The caller passes the time and gets the next step. The caller reports
+//! the addresses that the lookup finds, starts and ends the attempts that the steps name, reports the attempts that fail,
+//! and drops the race when an attempt succeeds. Invariants: each address is started at most once; at most
+//! [`MAX_IN_FLIGHT`] attempts run; the race is exhausted only when the lookup is complete and every address was started and
+//! has failed; and the race waits only for something that will come: a time, the end of an attempt, or the lookup.
 //!
-//! This example has three addresses and a delay of 250 ms. The second attempt is refused at 280 ms, while the first
-//! attempt runs:
+//! In this example the lookup finds two IPv4 addresses first, and an IPv6 address 20 ms later. The second attempt is refused
+//! at 280 ms, while the first attempt runs:
 //!
 //! ```text
-//! ms        0              250   280         530
-//! first     start ------------------------------------->
-//! second                   start refused
-//! third                          start ----------------->
-//! step      Start(0)       Start(1)          Wait
-//!           WaitUntil(250) WaitUntil(500)
-//!                                Start(2), Wait
+//! ms        0              20              270             280
+//! lookup    4a 4b          6a, complete
+//! 6a                       start ----------------------------------->
+//! 4a                                       start           refused
+//! 4b                                                       start --->
+//! step      WaitUntil(50)  Start           Start           Start
+//!                          WaitUntil(270)  WaitUntil(520)  Wait
 //! ```
-//!
-//! There are four steps: start an attempt (`Start`), ask again at a time or when an attempt fails (`WaitUntil`), ask
-//! again when an attempt fails (`Wait`), and end the race without a connection (`Exhausted`).
 //!
 //! > connection attempts SHOULD NOT be made simultaneously. Instead, one connection attempt to a single address is
 //! > started first, followed by the others in the list, one at a time.
 //!
 //! <https://www.rfc-editor.org/rfc/rfc8305#section-5>
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A race between addresses.
 #[derive(Debug)]
 pub(crate) struct Race {
-    /// All addresses, in the order of their attempts.
-    order: Vec<SocketAddr>,
-    /// Number of attempts that were started: `started <= order.len()`.
-    started: usize,
-    /// Indexes of the attempts that run: `len <= MAX_IN_FLIGHT`.
-    running: Vec<usize>,
+    /// Addresses without an attempt, in the order of their attempts.
+    waiting: VecDeque<Entrant>,
+    /// Attempts that were started, in this order.
+    started: Vec<Attempt>,
     /// Time from which the next attempt may start while other attempts run. `None` means at once.
     due: Option<Instant>,
-    /// Time between the starts of two attempts.
-    delay: Duration,
+    /// Whether the lookup has ended, so that no address will come.
+    is_complete: bool,
+    /// Time for which IPv4 addresses that came first wait for IPv6 addresses.
+    resolution_delay: Duration,
+    /// Time at which the first address came.
+    answered: Option<Instant>,
 }
 
-/// Next step of a race.
+/// An address that is to be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entrant {
+    pub(crate) address: SocketAddr,
+    /// Addresses of a smaller class are tried first, whatever their family is. Within one class the families take turns.
+    pub(crate) class: u32,
+    /// Time from the start of this attempt to the start of the next one, unless an attempt fails earlier.
+    pub(crate) delay: Duration,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    address: SocketAddr,
+    is_running: bool,
+}
+
+/// Next step of a race. An attempt is named by its number: the first attempt is number 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Start this attempt, and ask again at once.
     Start(usize, SocketAddr),
-    /// Ask again at this time, or when an attempt has failed.
+    /// End this attempt, which is the oldest that runs, and ask again at once. The attempt has failed.
+    GiveWay(usize),
+    /// Ask again at this time, when an attempt has failed, or when the lookup has found an address or has ended.
     WaitUntil(Instant),
-    /// Ask again when an attempt has failed.
+    /// Ask again when an attempt has failed, or when the lookup has found an address or has ended.
     Wait,
-    /// Every attempt has failed.
+    /// The lookup has ended, and every attempt has failed.
     Exhausted,
 }
 
 impl Race {
-    /// Returns a race between `addresses` in their order of preference, except that the families take turns.
-    pub(crate) fn new(addresses: Vec<SocketAddr>, delay: Duration) -> Self {
-        Self { order: interleave(addresses), started: 0, running: Vec::new(), due: None, delay }
+    /// Returns a race without addresses, whose lookup is under way. If the lookup finds IPv4 addresses first, the race waits
+    /// `resolution_delay` for IPv6 addresses.
+    pub(crate) fn new(resolution_delay: Duration) -> Self {
+        let (waiting, started) = (VecDeque::new(), Vec::new());
+        Self { waiting, started, due: None, is_complete: false, resolution_delay, answered: None }
+    }
+
+    /// Takes the addresses that were found so far: the new ones, and the ones that were not started yet. `order` lists each
+    /// address once, by class and then by preference. Addresses that were started already are left out.
+    pub(crate) fn enter(&mut self, mut order: Vec<Entrant>, now: Instant) {
+        order.retain(|entrant| self.started.iter().all(|started| started.address != entrant.address));
+        if !order.is_empty() {
+            self.answered.get_or_insert(now);
+        }
+        self.waiting = take_turns(order, self.started.last().map(|last| last.address.is_ipv6()));
+    }
+
+    /// Notes that the lookup has ended.
+    pub(crate) fn complete(&mut self) {
+        self.is_complete = true;
     }
 
     /// Returns the next step at the time `now`.
     pub(crate) fn step(&mut self, now: Instant) -> Step {
-        let Some(&address) = self.order.get(self.started) else {
-            return if self.running.is_empty() { Step::Exhausted } else { Step::Wait };
-        };
-        if self.running.len() >= MAX_IN_FLIGHT {
-            return Step::Wait;
+        let running = self.started.iter().filter(|attempt| attempt.is_running).count();
+        if self.waiting.is_empty() {
+            return if running == 0 && self.is_complete { Step::Exhausted } else { Step::Wait };
         }
-        if let Some(due) = self.due.filter(|&due| now < due) {
+        if let Some(due) = self.held_until().or(self.due).filter(|&due| now < due) {
             return Step::WaitUntil(due);
         }
-        let index = self.started;
-        self.started += 1;
-        self.running.push(index);
-        self.due = now.checked_add(self.delay);
-        Step::Start(index, address)
+        if running >= MAX_IN_FLIGHT
+            && let Some(oldest) = self.started.iter().position(|attempt| attempt.is_running)
+        {
+            self.end(oldest);
+            return Step::GiveWay(oldest);
+        }
+        let Some(Entrant { address, delay, .. }) = self.waiting.pop_front() else { return Step::Wait };
+        self.started.push(Attempt { address, is_running: true });
+        self.due = now.checked_add(delay);
+        Step::Start(self.started.len() - 1, address)
     }
 
     /// Notes that an attempt has failed, so that the next attempt may start at once.
-    pub(crate) fn failed(&mut self, index: usize) {
-        self.running.retain(|&running| running != index);
-        self.due = None;
+    pub(crate) fn failed(&mut self, number: usize) {
+        if self.end(number) {
+            self.due = None;
+        }
     }
 
-    /// Whether an attempt was started for every address.
+    /// Whether the lookup has ended and an attempt was started for every address.
     pub(crate) fn has_started_all(&self) -> bool {
-        self.started == self.order.len()
+        self.is_complete && self.waiting.is_empty()
+    }
+
+    /// Returns the time until which the first attempt waits for IPv6 addresses.
+    ///
+    /// > If a positive A response is received first due to reordering, the client SHOULD wait a short time for the AAAA
+    /// > response to ensure that preference is given to IPv6
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc8305#section-3>
+    fn held_until(&self) -> Option<Instant> {
+        let may_come = self.started.is_empty() && !self.is_complete;
+        let is_missing = || self.waiting.iter().all(|entrant| entrant.address.is_ipv4());
+        let since = self.answered.filter(|_| may_come && is_missing())?;
+        since.checked_add(self.resolution_delay)
+    }
+
+    /// Ends an attempt. Returns whether the attempt was running.
+    fn end(&mut self, number: usize) -> bool {
+        self.started.get_mut(number).is_some_and(|attempt| std::mem::take(&mut attempt.is_running))
     }
 }
 
-/// Orders addresses so that the families take turns. The first address stays first, and the order within a family does
-/// not change.
+/// Orders the addresses of each class so that the families take turns, beginning with the family that was not tried last.
+/// If none was tried, the first address stays first. The order within a family does not change.
 ///
 /// > Whichever address family is first in the list should be followed by an address of the other address family
 ///
 /// <https://www.rfc-editor.org/rfc/rfc8305#section-4>
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let mut order = Vec::with_capacity(addresses.len());
-    let (ours, theirs): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
-    let (mut ours, mut theirs) = (ours.into_iter(), theirs.into_iter());
-    loop {
-        match (ours.next(), theirs.next()) {
-            (None, None) => return order,
-            (our, their) => order.extend(our.into_iter().chain(their)),
+fn take_turns(order: Vec<Entrant>, mut last_was_v6: Option<bool>) -> VecDeque<Entrant> {
+    if order.len() < 2 {
+        return order.into();
+    }
+    let mut turns = VecDeque::with_capacity(order.len());
+    for class in order.chunk_by(|one, next| one.class == next.class) {
+        let of = |is_v6: bool| class.iter().filter(move |entrant| entrant.address.is_ipv6() == is_v6);
+        let (mut v4, mut v6) = (of(false), of(true));
+        let first_is_v6 = class.first().is_some_and(|first| first.address.is_ipv6());
+        for _ in class {
+            let is_v6 = last_was_v6.map_or(first_is_v6, |last| !last);
+            let next = match is_v6 {
+                true => v6.next().or_else(|| v4.next()),
+                false => v4.next().or_else(|| v6.next()),
+            };
+            last_was_v6 = next.map(|next| next.address.is_ipv6());
+            turns.extend(next);
         }
     }
+    turns
 }
 
 /// Maximum number of attempts that run at once, so that a host with hundreds of dead addresses does not cost hundreds of
@@ -117,146 +184,5 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 const MAX_IN_FLIGHT: usize = 6;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn v4(n: u8) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, n], 80))
-    }
-
-    fn v6(n: u16) -> SocketAddr {
-        SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 80))
-    }
-
-    /// An event of a race, with its time in milliseconds.
-    #[derive(Clone, Copy)]
-    enum Event {
-        Tick(u64),
-        Failed(u64, usize),
-    }
-
-    use Event::{Failed, Tick};
-
-    /// Plays `events`. Returns each start and the last step after each event, with their times.
-    fn play(addresses: Vec<SocketAddr>, events: &[Event]) -> Vec<String> {
-        let origin = Instant::now();
-        let mut race = Race::new(addresses, Duration::from_millis(250));
-        let mut log = Vec::new();
-        for &event in events {
-            let ms = match event {
-                Tick(ms) => ms,
-                Failed(ms, index) => {
-                    race.failed(index);
-                    ms
-                }
-            };
-            loop {
-                let step = race.step(origin + Duration::from_millis(ms));
-                log.push(match step {
-                    Step::Start(index, address) => format!("{ms}: start {index} {}", address.ip()),
-                    Step::WaitUntil(then) => format!("{ms}: until {}", (then - origin).as_millis()),
-                    Step::Wait => format!("{ms}: wait"),
-                    Step::Exhausted => format!("{ms}: exhausted"),
-                });
-                if !matches!(step, Step::Start(..)) {
-                    break;
-                }
-            }
-        }
-        log
-    }
-
-    #[test]
-    fn families_take_turns_beginning_with_the_first() {
-        let order = interleave(vec![v6(1), v6(2), v4(1), v6(3), v4(2)]);
-        assert_eq!(order, [v6(1), v4(1), v6(2), v4(2), v6(3)], "R-8305-4-1");
-        assert_eq!(interleave(vec![v4(1), v4(2), v6(1)]), [v4(1), v6(1), v4(2)]);
-        assert_eq!(interleave(vec![]), []);
-    }
-
-    #[test]
-    fn one_address_is_started_and_waited_for() {
-        let log = play(vec![v4(1)], &[Tick(0), Tick(9_000), Failed(9_001, 0)]);
-        assert_eq!(log, ["0: start 0 192.0.2.1", "0: wait", "9000: wait", "9001: exhausted"]);
-    }
-
-    #[test]
-    fn the_next_starts_after_the_delay_and_not_before() {
-        let log = play(vec![v6(1), v4(1)], &[Tick(0), Tick(249), Tick(250)]);
-        assert_eq!(
-            log,
-            [
-                "0: start 0 2001:db8::1",
-                "0: until 250",
-                "249: until 250",
-                "250: start 1 192.0.2.1",
-                "250: wait"
-            ],
-            "R-8305-5-1"
-        );
-    }
-
-    #[test]
-    fn the_next_starts_at_once_when_one_fails() {
-        let log = play(vec![v4(1), v4(2), v4(3)], &[Tick(0), Tick(250), Failed(280, 1), Tick(530)]);
-        assert_eq!(
-            log,
-            [
-                "0: start 0 192.0.2.1",
-                "0: until 250",
-                "250: start 1 192.0.2.2",
-                "250: until 500",
-                "280: start 2 192.0.2.3",
-                "280: wait",
-                "530: wait",
-            ],
-            "R-8305-5-1"
-        );
-    }
-
-    #[test]
-    fn a_failure_restarts_the_delay_for_the_one_after_the_next() {
-        let log = play(vec![v4(1), v4(2), v4(3)], &[Tick(0), Failed(100, 0), Tick(250), Tick(350)]);
-        assert_eq!(
-            log[2..],
-            [
-                "100: start 1 192.0.2.2",
-                "100: until 350",
-                "250: until 350",
-                "350: start 2 192.0.2.3",
-                "350: wait"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_race_is_exhausted_at_once_when_all_are_refused() {
-        let log = play(vec![v4(1), v6(1)], &[Tick(0), Failed(1, 0), Failed(2, 1)]);
-        assert_eq!(
-            log,
-            ["0: start 0 192.0.2.1", "0: until 250", "1: start 1 2001:db8::1", "1: wait", "2: exhausted"]
-        );
-    }
-
-    #[test]
-    fn six_run_at_most() {
-        let addresses = (1..=8).map(v4).collect();
-        let mut events: Vec<_> = (0..8).map(|n| Tick(n * 250)).collect();
-        events.push(Failed(2_000, 3));
-        let log = play(addresses, &events);
-        let started = |log: &[String]| log.iter().filter(|line| line.contains("start")).count();
-        assert_eq!(started(&log[..log.len() - 2]), 6);
-        assert_eq!(log[log.len() - 2..], ["2000: start 6 192.0.2.7", "2000: wait"]);
-    }
-
-    #[test]
-    fn nothing_to_race_is_exhausted_at_once() {
-        assert_eq!(play(vec![], &[Tick(0)]), ["0: exhausted"]);
-    }
-
-    #[test]
-    fn a_failure_that_is_reported_twice_counts_once() {
-        let log = play(vec![v4(1), v4(2)], &[Tick(0), Failed(1, 0), Failed(2, 0)]);
-        assert_eq!(log.last().unwrap(), "2: wait");
-    }
-}
+#[path = "race_tests.rs"]
+mod tests;

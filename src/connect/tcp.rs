@@ -1,42 +1,97 @@
 //! TCP connection attempts, started in the order and at the times that the race decides.
 //!
-//! The attempts spawn no task: all attempts run inside the future that polls them, and dropping this future closes every
-//! socket.
-//! This file knows nothing of names or of TLS. Invariant: when an attempt has won or the attempts are dropped, no socket
-//! of another attempt stays open.
+//! The attempts spawn no task: all attempts and the lookup of their addresses run inside the future that polls them, and
+//! dropping this future closes every socket. Addresses are tried while the lookup still runs.
+//! This file knows nothing of names or of TLS. Invariants: when an attempt has won or the attempts are dropped, no socket
+//! of another attempt stays open. Each attempt that ends without a connection is in the error.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 
-use super::Scope;
 use super::destination::Destination;
+use super::failures::{ConnectError, Failed, Why};
+use super::filter::AddressFilter;
+use super::history::{History, Standing, attempt_delay};
 use super::options::TcpOptions;
-use super::race::{Race, Step};
+use super::order::{Rank, Source, depends_on_sources};
+use super::race::{Entrant, Race, Step};
 use super::shortage::{Shortage, shortage};
+use super::spread::{Seat, Spread};
+use crate::resolver::{Addresses, ResolveError};
 use crate::time;
-use crate::trace::{Attempt, Setup};
+use crate::trace::{Attempt, Setup, SetupPhase};
+
+/// What the attempts of a dial depend on, apart from the addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) to: &'a Destination,
+    pub(crate) setup: &'a Setup,
+    pub(crate) history: &'a Mutex<History>,
+    /// The connections of each address, if the client spreads its connections.
+    pub(crate) spread: Option<&'a Mutex<Spread>>,
+    /// Addresses that may be tried. With `None`, all.
+    pub(crate) filter: Option<&'a AddressFilter>,
+    /// Time between the starts of two attempts, for an address without a history.
+    pub(crate) attempt_delay: Duration,
+    /// Local address that sockets are bound to.
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) options: TcpOptions,
+}
+
+/// A lookup that is under way.
+pub(crate) struct Lookup<'a> {
+    pub(crate) answers: Addresses<'a>,
+    /// Time at which the lookup ends with what was answered until then.
+    pub(crate) deadline: Instant,
+    /// Time for which IPv4 addresses that came first wait for IPv6 addresses.
+    pub(crate) resolution_delay: Duration,
+    /// Whether the addresses come in the order in which they are to be tried.
+    pub(crate) is_ordered: bool,
+    /// The dns phase. It ends when the first attempt starts.
+    pub(crate) phase: SetupPhase<'a>,
+}
+
+/// Reason why a lookup found no address.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    /// The lookup failed.
+    Failed(ResolveError),
+    /// The lookup did not end in time.
+    TimedOut,
+}
 
 /// The connection attempts of one dial.
 pub(crate) struct Attempts<'a> {
+    conditions: Conditions<'a>,
     race: Race,
+    /// The lookup, until it ends.
+    lookup: Option<(Addresses<'a>, Instant)>,
+    /// Reason why the lookup found no address.
+    unresolved: Option<Unresolved>,
+    /// Whether the addresses came in the order in which they are to be tried.
+    is_ordered: bool,
+    /// Addresses without an attempt, in the order in which they came.
+    addresses: Vec<SocketAddr>,
+    /// All addresses that were found, if the client spreads its connections.
+    answer: Vec<SocketAddr>,
+    /// The source of each of `addresses`. Shorter than `addresses` as long as no source was needed.
+    sources: Vec<Source>,
     in_flight: Vec<InFlight>,
-    /// Errors of the attempts that failed, in the order in which they failed.
-    failures: Vec<(SocketAddr, io::Error)>,
-    /// Wakes the task when the next attempt may start.
+    /// The attempts that failed, in the order in which they failed.
+    failures: Vec<Failed>,
+    /// Wakes the task when the next attempt may start, or when the lookup ends.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Local address that sockets are bound to.
-    local: Option<IpAddr>,
-    options: TcpOptions,
-    setup: &'a Setup,
+    /// The dns phase until the first attempt starts, and then the tcp phase.
+    phase: Option<SetupPhase<'a>>,
 }
 
 /// The connection of the attempt that won.
@@ -46,78 +101,236 @@ pub(crate) struct Won {
     pub(crate) peer: SocketAddr,
     /// Time that this attempt took, without the attempts before it.
     pub(crate) took: Duration,
+    /// The seat of the connection, if the client spreads its connections.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// An attempt that has neither connected nor failed.
 struct InFlight {
-    index: usize,
+    number: usize,
     peer: SocketAddr,
     connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
     attempt: Attempt,
+    seat: Option<Seat>,
 }
 
 impl<'a> Attempts<'a> {
-    /// Returns the attempts for `addresses`. No attempt is started yet.
-    pub(crate) fn new(
-        addresses: Vec<SocketAddr>,
-        delay: Duration,
-        local: Option<IpAddr>,
-        setup: &'a Setup,
-    ) -> Self {
-        let (race, options) = (Race::new(addresses, delay), TcpOptions::default());
-        Self { race, in_flight: Vec::new(), failures: Vec::new(), timer: None, local, options, setup }
+    /// Returns the attempts for `addresses`, which are tried in this order, except that addresses that failed lately come
+    /// last and the families take turns. No attempt is started yet.
+    pub(crate) fn to(addresses: Vec<SocketAddr>, conditions: Conditions<'a>) -> Self {
+        let mut attempts = Self::new(Duration::ZERO, conditions);
+        attempts.admit(addresses);
+        attempts.complete(true);
+        attempts.enter(time::now());
+        attempts
     }
 
-    /// Sets the options of the sockets.
-    pub(super) fn with(mut self, options: TcpOptions) -> Self {
-        self.options = options;
-        self
+    /// Returns the attempts for the addresses that `lookup` finds. No attempt is started yet.
+    pub(crate) fn look_up(lookup: Lookup<'a>, conditions: Conditions<'a>) -> Self {
+        let Lookup { answers, deadline, resolution_delay, is_ordered, phase } = lookup;
+        let (lookup, phase) = (Some((answers, deadline)), Some(phase));
+        Self { lookup, is_ordered, phase, ..Self::new(resolution_delay, conditions) }
     }
 
-    /// Returns the first connection, or `None` once every attempt has failed.
+    fn new(resolution_delay: Duration, conditions: Conditions<'a>) -> Self {
+        Self {
+            conditions,
+            race: Race::new(resolution_delay),
+            lookup: None,
+            unresolved: None,
+            is_ordered: true,
+            addresses: Vec::new(),
+            answer: Vec::new(),
+            sources: Vec::new(),
+            in_flight: Vec::new(),
+            failures: Vec::new(),
+            timer: None,
+            phase: None,
+        }
+    }
+
+    /// Returns the first connection, or `None` once the lookup has ended and every attempt has failed.
     ///
     /// Cancel safe: the attempts continue when the method is called again.
     pub(crate) async fn winner(&mut self) -> Option<Won> {
         let won = poll_fn(|cx| self.poll(cx)).await;
         self.in_flight.clear();
+        self.lookup = None;
         won
     }
 
-    /// Whether an attempt was started for every address.
+    /// Returns the phase that is running, for its end.
+    pub(crate) fn take_phase(&mut self) -> Option<SetupPhase<'a>> {
+        self.phase.take()
+    }
+
+    /// Whether the lookup has ended and an attempt was started for every address.
     pub(crate) fn has_tried_all(&self) -> bool {
         self.race.has_started_all()
     }
 
-    /// Returns the failures so far as one error.
-    pub(crate) fn into_error(self) -> ConnectError {
-        ConnectError { failures: self.failures, named: None }
+    /// Returns the reason why there was no address to try, or `None` if there was one.
+    pub(crate) fn take_unresolved(&mut self) -> Option<Unresolved> {
+        let is_waiting = self.lookup.is_some() && self.has_no_address();
+        self.unresolved.take().or_else(|| is_waiting.then_some(Unresolved::TimedOut))
     }
 
-    /// Polls and starts attempts. Returns ready when an attempt has connected or all attempts have failed.
+    /// Ends all attempts, and returns the failures as one error. The attempts that were under way are in the error.
+    pub(crate) fn into_error(mut self) -> ConnectError {
+        let now = time::now();
+        for one in std::mem::take(&mut self.in_flight) {
+            self.history().failed(one.peer, one.attempt.started(), now);
+            self.failures.push(Failed { peer: one.peer, why: Why::NoAnswer });
+        }
+        ConnectError::new(self.failures)
+    }
+
+    /// Polls the lookup, and polls and starts attempts. Returns ready when an attempt has connected, or when the lookup has
+    /// ended and all attempts have failed.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Won>> {
         loop {
+            self.poll_lookup(cx);
             if let Some(won) = self.poll_in_flight(cx) {
                 return Poll::Ready(Some(won));
             }
-            match self.race.step(time::now()) {
-                Step::Start(index, peer) => self.start(index, peer),
-                Step::WaitUntil(then) => {
-                    if self.poll_timer(then, cx).is_pending() {
-                        return Poll::Pending;
-                    }
+            let lookup_ends = self.lookup.as_ref().map(|(_, deadline)| *deadline);
+            let wake = match self.race.step(time::now()) {
+                Step::Start(number, peer) => {
+                    self.start(number, peer);
+                    continue;
                 }
-                Step::Wait => return Poll::Pending,
+                Step::GiveWay(number) => {
+                    self.give_way(number);
+                    continue;
+                }
                 Step::Exhausted => return Poll::Ready(None),
+                Step::WaitUntil(then) => Some(lookup_ends.map_or(then, |end| end.min(then))),
+                Step::Wait => lookup_ends,
+            };
+            match wake {
+                Some(then) if self.poll_timer(then, cx).is_ready() => {}
+                _ => return Poll::Pending,
             }
         }
     }
 
-    /// Starts an attempt.
-    fn start(&mut self, index: usize, peer: SocketAddr) {
-        let (local, options) = (self.local, self.options);
+    /// Takes the addresses that the lookup has found, and notes the end of the lookup.
+    fn poll_lookup(&mut self, cx: &mut Context<'_>) {
+        let mut is_new = false;
+        while let Some((answers, deadline)) = &mut self.lookup {
+            let mut is_whole = false;
+            let reason = match answers.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(found))) => {
+                    self.admit(found);
+                    is_new = true;
+                    continue;
+                }
+                Poll::Ready(Some(Err(error))) => Some(Unresolved::Failed(error)),
+                Poll::Ready(None) => {
+                    is_whole = true;
+                    None
+                }
+                Poll::Pending if time::now() < *deadline => break,
+                Poll::Pending => Some(Unresolved::TimedOut),
+            };
+            self.lookup = None;
+            self.complete(is_whole);
+            self.unresolved = reason.filter(|_| self.has_no_address());
+        }
+        if is_new {
+            self.enter(time::now());
+        }
+    }
+
+    /// Notes that the lookup has ended. `is_whole` tells whether the lookup found all addresses of the host.
+    fn complete(&mut self, is_whole: bool) {
+        self.race.complete();
+        if let Some(mut spread) = self.spread().filter(|_| is_whole) {
+            spread.answered(self.conditions.to, &self.answer);
+        }
+    }
+
+    /// Takes addresses that may be tried. Every address that the attempts try comes through here.
+    fn admit(&mut self, mut found: Vec<SocketAddr>) {
+        if self.conditions.spread.is_some() {
+            self.answer.extend_from_slice(&found);
+        }
+        if let Some(filter) = self.conditions.filter {
+            let refused = filter.remove_refused(self.conditions.to, &mut found);
+            self.failures.extend(refused.into_iter().map(|peer| Failed { peer, why: Why::Refused }));
+        }
+        if self.addresses.is_empty() && found.len() == 1 {
+            self.addresses = found;
+            return;
+        }
+        for address in found {
+            if !self.addresses.contains(&address) {
+                self.addresses.push(address);
+            }
+        }
+    }
+
+    /// Gives the addresses without an attempt to the race, in order of preference.
+    fn enter(&mut self, now: Instant) {
+        let usual = self.conditions.attempt_delay;
+        // For one address, neither its order nor the delay after it matters.
+        if let ([address], None) = (&*self.addresses, &self.lookup) {
+            let entrant = Entrant { address: *address, class: 0, delay: usual };
+            return self.race.enter(vec![entrant], now);
+        }
+        if !self.is_ordered && depends_on_sources(&self.addresses) {
+            let probed = self.sources.len();
+            let unprobed = self.addresses.iter().skip(probed).take(MAX_PROBES.saturating_sub(probed));
+            self.sources.extend(unprobed.map(|peer| source_of(*peer, self.conditions.local)));
+        }
+        let (history, spread) = (self.history(), self.spread());
+        let ranked = self.addresses.iter().enumerate().map(|(at, &address)| {
+            let Standing { failures, round_trip } = history.standing(address, now);
+            let source = self.sources.get(at).copied().unwrap_or(Source::Unknown);
+            let rank = match self.is_ordered {
+                true => Rank::in_given_order(failures),
+                false => Rank::new(address.ip(), source, failures, round_trip),
+            };
+            let delay = attempt_delay(usual, round_trip);
+            let load = spread.as_ref().map_or(0, |spread| spread.load(self.conditions.to, address));
+            (rank, Entrant { address, class: rank.class(load), delay })
+        });
+        let mut ranked: Vec<_> = ranked.collect();
+        drop((history, spread));
+        ranked.sort_by_key(|(rank, entrant)| (entrant.class, *rank));
+        self.race.enter(ranked.into_iter().map(|(_, entrant)| entrant).collect(), now);
+    }
+
+    /// Starts an attempt. The first attempt ends the dns phase and begins the tcp phase.
+    fn start(&mut self, number: usize, peer: SocketAddr) {
+        if number == 0 {
+            if let Some(dns) = self.phase.take() {
+                dns.span().record("addresses", self.addresses.len());
+                dns.end();
+            }
+            self.phase = Some(self.conditions.setup.tcp());
+        }
+        if let Some(at) = self.addresses.iter().position(|address| *address == peer) {
+            self.addresses.remove(at);
+            if at < self.sources.len() {
+                self.sources.remove(at);
+            }
+        }
+        let Conditions { local, options, setup, .. } = self.conditions;
         let connecting = Box::pin(async move { open(peer, local, options)?.connect(peer).await });
-        let attempt = self.setup.attempt(peer, index + 1);
-        self.in_flight.push(InFlight { index, peer, connecting, attempt });
+        let attempt = setup.attempt(peer, number + 1);
+        let seat = self.spread().map(|mut spread| spread.take(self.conditions.to, peer));
+        self.in_flight.push(InFlight { number, peer, connecting, attempt, seat });
+    }
+
+    /// Ends an attempt in favor of an address that was not tried yet.
+    fn give_way(&mut self, number: usize) {
+        if let Some(at) = self.in_flight.iter().position(|one| one.number == number) {
+            let one = self.in_flight.swap_remove(at);
+            self.history().failed(one.peer, one.attempt.started(), time::now());
+            one.attempt.gave_way();
+            self.failures.push(Failed { peer: one.peer, why: Why::GaveWay });
+        }
     }
 
     /// Polls every attempt. Returns the first attempt that has connected.
@@ -128,19 +341,38 @@ impl<'a> Attempts<'a> {
                 Poll::Pending => at += 1,
                 Poll::Ready(Ok(stream)) => {
                     let one = self.in_flight.swap_remove(at);
-                    let took = time::now().saturating_duration_since(one.attempt.started());
+                    let now = time::now();
+                    let took = now.saturating_duration_since(one.attempt.started());
+                    self.note_winner(one.peer, took, now);
                     one.attempt.won();
-                    return Some(Won { tcp: stream, peer: one.peer, took });
+                    return Some(Won { tcp: stream, peer: one.peer, took, seat: one.seat });
                 }
                 Poll::Ready(Err(error)) => {
                     let one = self.in_flight.swap_remove(at);
+                    // A failure of this process says nothing about the address.
+                    if shortage(&error).is_none() {
+                        self.history().failed(one.peer, one.attempt.started(), time::now());
+                    }
                     one.attempt.failed();
-                    self.race.failed(one.index);
-                    self.failures.push((one.peer, error));
+                    self.race.failed(one.number);
+                    self.failures.push(Failed { peer: one.peer, why: Why::Error(error) });
                 }
             }
         }
         None
+    }
+
+    /// Notes the winner in the history, and the attempts that the winner has overtaken. An attempt is overtaken if it had
+    /// much more time than the winner needed. It counts as failed, so that the next dial does not begin with it.
+    fn note_winner(&self, peer: SocketAddr, took: Duration, now: Instant) {
+        let mut history = self.history();
+        history.succeeded(peer, took, now);
+        let enough = took.saturating_mul(2).max(OVERTAKEN);
+        for one in &self.in_flight {
+            if now.saturating_duration_since(one.attempt.started()) >= enough {
+                history.failed(one.peer, one.attempt.started(), now);
+            }
+        }
     }
 
     /// Polls the timer. Returns ready at the time `then`.
@@ -151,61 +383,18 @@ impl<'a> Attempts<'a> {
         }
         timer.as_mut().poll(cx)
     }
-}
 
-/// Failure to connect to any address, with the error of each attempt.
-#[derive(Debug)]
-pub(crate) struct ConnectError {
-    pub(crate) failures: Vec<(SocketAddr, io::Error)>,
-    /// Address that the URL names, if the URL names an address. The text leaves this address out, because the text of
-    /// the request's error begins with the address.
-    named: Option<SocketAddr>,
-}
-
-impl ConnectError {
-    /// Leaves the address of the destination out of the text, if the destination is an address.
-    pub(super) fn without_address_of(mut self, to: &Destination) -> Self {
-        self.named = to.host().parse().ok().map(|host: IpAddr| SocketAddr::new(host, to.port()));
-        self
+    /// Whether no address was found so far.
+    fn has_no_address(&self) -> bool {
+        self.addresses.is_empty() && self.in_flight.is_empty() && self.failures.is_empty()
     }
 
-    /// Returns which other dials would fail in the same way. An address that this machine cannot reach says nothing
-    /// about the host, unless another address of the host was reached.
-    pub(super) fn scope(&self) -> Scope {
-        let mut shortages = self.failures.iter().map(|(_, error)| shortage(error));
-        let is_exhausted = shortages.clone().any(|shortage| shortage == Some(Shortage::Resource));
-        match is_exhausted || shortages.all(|shortage| shortage.is_some()) {
-            true if !self.failures.is_empty() => Scope::Shortage,
-            _ => Scope::Host,
-        }
+    fn spread(&self) -> Option<MutexGuard<'a, Spread>> {
+        self.conditions.spread.map(|spread| spread.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, (peer, error)) in self.failures.iter().take(MAX_SHOWN).enumerate() {
-            let comma = if n == 0 { "" } else { ", " };
-            if self.named == Some(*peer) {
-                write!(f, "{comma}{}", message_of(error))?;
-            } else {
-                write!(f, "{comma}{peer}: {}", message_of(error))?;
-            }
-        }
-        match self.failures.len() {
-            0 => f.write_str("no address answered"),
-            shown if shown <= MAX_SHOWN => Ok(()),
-            all => write!(f, ", and {} more", all - MAX_SHOWN),
-        }
-    }
-}
-
-impl StdError for ConnectError {}
-
-/// Returns "connection refused" instead of "Connection refused (os error 111)".
-fn message_of(error: &io::Error) -> String {
-    match (error.raw_os_error(), error.kind().to_string()) {
-        (Some(_), kind) if kind != "uncategorized error" && kind != "other error" => kind,
-        _ => error.to_string(),
+    fn history(&self) -> MutexGuard<'a, History> {
+        self.conditions.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -223,124 +412,29 @@ fn open(peer: SocketAddr, local: Option<IpAddr>, options: TcpOptions) -> io::Res
     Ok(socket)
 }
 
-/// Maximum number of addresses that an error names.
-const MAX_SHOWN: usize = 6;
-
-#[cfg(test)]
-mod tests {
-    use socket2::SockRef;
-
-    use super::*;
-
-    /// An attempt delay that no test waits for.
-    const HOUR: Duration = Duration::from_secs(3_600);
-
-    fn setup() -> Setup {
-        Setup::new(1, "http", "test", 80, time::now())
+/// Returns the source address from which the system would reach `peer`. Connecting a UDP socket sends nothing.
+fn source_of(peer: SocketAddr, local: Option<IpAddr>) -> Source {
+    if let Some(local) = local.filter(|local| local.is_ipv4() == peer.is_ipv4()) {
+        return Source::Address(local);
     }
-
-    /// Returns `n` addresses where nothing listens.
-    fn refusing(n: usize) -> Vec<SocketAddr> {
-        let listeners: Vec<_> = (0..n).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
-    }
-
-    #[tokio::test]
-    async fn rule_37_a_refusal_moves_on_at_once_and_options_are_set() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut addresses = refusing(2);
-        addresses.push(listener.local_addr().unwrap());
-        let setup = setup();
-        let mut attempts = Attempts::new(addresses.clone(), HOUR, None, &setup);
-        let Won { tcp: stream, peer, .. } = attempts.winner().await.unwrap();
-        assert_eq!((peer, stream.peer_addr().unwrap()), (addresses[2], addresses[2]));
-        assert!(stream.nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
-        #[cfg(target_os = "linux")]
-        {
-            let socket = SockRef::from(&stream);
-            let quarter = Duration::from_secs(15);
-            assert_eq!(
-                (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()),
-                (quarter, quarter)
-            );
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
-        }
-        assert!(attempts.has_tried_all());
-        assert_eq!(attempts.into_error().failures.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn options_of_the_caller_replace_the_defaults() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let setup = setup();
-        let seconds = |n| Some(Duration::from_secs(n));
-        let mut options = TcpOptions { nodelay: false, keepalive: None, ..TcpOptions::default() };
-        let open =
-            |options| Attempts::new(vec![listener.local_addr().unwrap()], HOUR, None, &setup).with(options);
-        let stream = open(options).winner().await.unwrap().tcp;
-        assert!(!stream.nodelay().unwrap() && !SockRef::from(&stream).keepalive().unwrap());
-        options = TcpOptions { keepalive: seconds(7), keepalive_interval: seconds(3), ..options };
-        options.keepalive_retries = Some(2);
-        #[cfg(target_os = "linux")]
-        {
-            options.user_timeout = seconds(9);
-        }
-        let stream = open(options).winner().await.unwrap().tcp;
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap());
-        #[cfg(target_os = "linux")]
-        {
-            assert_eq!(socket.tcp_keepalive_time().ok(), seconds(7));
-            assert_eq!(socket.tcp_keepalive_interval().ok(), seconds(3));
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), seconds(9));
-        }
-    }
-
-    /// The first address answers no SYN, because the listener's accept queue is full.
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn the_others_end_when_one_has_won() {
-        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        silent.listen(0).unwrap();
-        let silent_at = silent.local_addr().unwrap().as_socket().unwrap();
-        let _queued = std::net::TcpStream::connect(silent_at).unwrap();
-        let good = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let setup = setup();
-        let addresses = vec![silent_at, good.local_addr().unwrap()];
-        let mut attempts = Attempts::new(addresses.clone(), Duration::from_millis(1), None, &setup);
-        let Won { peer, .. } = attempts.winner().await.unwrap();
-        assert_eq!(peer, addresses[1], "R-8305-5-2");
-        assert!(
-            attempts.has_tried_all() && attempts.failures.is_empty(),
-            "R-8305-5-2: the first attempt was still under way"
-        );
-        assert!(attempts.in_flight.is_empty(), "R-8305-5-2: the socket of the first attempt is closed");
-    }
-
-    #[tokio::test]
-    async fn every_refusal_is_listed_up_to_six() {
-        let addresses = refusing(8);
-        let setup = setup();
-        let mut attempts = Attempts::new(addresses.clone(), HOUR, None, &setup);
-        assert!(attempts.winner().await.is_none());
-        let shown: Vec<_> = addresses[..6].iter().map(|a| format!("{a}: connection refused")).collect();
-        let text = format!("{}, and 2 more", shown.join(", "));
-        assert_eq!(attempts.into_error().to_string(), text, "R-8305-5-3");
-    }
-
-    #[tokio::test]
-    async fn the_local_address_is_bound_or_the_attempt_fails() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = listener.local_addr().unwrap();
-        let setup = setup();
-        let mut attempts = Attempts::new(vec![peer], HOUR, Some([127, 0, 0, 1].into()), &setup);
-        assert!(attempts.winner().await.unwrap().tcp.local_addr().unwrap().ip().is_loopback());
-
-        let mut attempts = Attempts::new(vec![peer], HOUR, Some("::1".parse().unwrap()), &setup);
-        assert!(attempts.winner().await.is_none());
-        let text = format!("{peer}: the local address ::1 is not of this address family");
-        assert_eq!(attempts.into_error().to_string(), text);
+    let probe = || {
+        let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
+        socket.connect(&peer.into())?;
+        socket.local_addr()
+    };
+    match probe() {
+        Ok(source) => source.as_socket().map_or(Source::Unknown, |source| Source::Address(source.ip())),
+        Err(error) if shortage(&error) == Some(Shortage::Resource) => Source::Unknown,
+        Err(_) => Source::Unreachable,
     }
 }
+
+/// Maximum number of addresses of a dial whose sources are looked up.
+const MAX_PROBES: usize = 16;
+
+/// Least time without an answer after which an attempt counts as overtaken.
+const OVERTAKEN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+#[path = "tcp_tests.rs"]
+mod tests;

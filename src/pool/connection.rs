@@ -19,7 +19,7 @@ use super::policy::actions::{Served, Terms};
 use super::policy::places::Place;
 use super::policy::reasons::DropReason;
 use super::{PoolInner, Runtime};
-use crate::connect::{Look, Stream};
+use crate::connect::{Look, Seat, Stream};
 use crate::time;
 use crate::timer::Timer;
 use crate::trace::Setup;
@@ -85,6 +85,8 @@ pub(super) struct Fixed {
     pub(super) route: Arc<Route>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) local: Option<SocketAddr>,
+    /// The seat at the peer's address, if the client spreads its connections.
+    pub(super) seat: Option<Seat>,
 }
 
 /// The state of the request under way on a connection, for `Pool::stats`. The policy counts a request only when its use
@@ -219,8 +221,20 @@ impl Fixed {
             stay,
             until: self.until,
             is_used: conn.requests > 0,
-            is_of_old_network: self.epoch != epoch,
+            ended: self.ended(epoch),
         }
+    }
+
+    /// Returns why the connection serves no further request if the network epoch is `epoch`.
+    #[inline]
+    fn ended(&self, epoch: u64) -> Option<DropReason> {
+        if self.epoch != epoch { Some(DropReason::NetworkChanged) } else { self.left() }
+    }
+
+    /// Returns a reason to close the connection if the host does not have its address any more.
+    #[inline]
+    pub(super) fn left(&self) -> Option<DropReason> {
+        self.seat.as_ref().filter(|seat| seat.has_left()).map(|_| DropReason::AddressLeft)
     }
 
     fn parked(&self) -> MutexGuard<'_, Parked> {
@@ -397,6 +411,7 @@ impl Connection {
         epoch: u64,
         place: Place,
         route: Arc<Route>,
+        seat: Option<Seat>,
     ) -> Self {
         let made = time::now();
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
@@ -413,6 +428,7 @@ impl Connection {
             route,
             peer,
             local,
+            seat,
         };
         let conn = Conn {
             stream,

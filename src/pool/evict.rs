@@ -106,7 +106,10 @@ impl PoolInner {
                     DropReason::Suspended
                 }
                 Some((conn, fixed)) if self.is_unwanted(conn, fixed) => DropReason::Evicted,
-                _ => return Ok(lease),
+                held => match held.and_then(|(_, fixed)| fixed.left()) {
+                    Some(reason) => reason,
+                    None => return Ok(lease),
+                },
             };
             lease = lease.swap(reason, fresh)?;
         }
@@ -154,7 +157,7 @@ impl PoolInner {
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
                 Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
-                Look::Silent => None,
+                Look::Silent => lent.conn.fixed.left(),
                 Look::Closed => Some(DropReason::PeerClosed),
                 Look::Spoke => Some(DropReason::Unsolicited),
             });

@@ -15,7 +15,10 @@ use http::Uri;
 
 use crate::error::Error;
 
-/// Scheme, host (lower case, without a trailing dot), port and isolation tag.
+/// Scheme, host (lower case), port and isolation tag.
+///
+/// A final dot is part of the host: a name with a final dot is absolute, so that the resolver may find another server
+/// for it than for the name without the dot.
 #[derive(Debug)]
 pub(crate) struct Route {
     host_field: Box<str>,
@@ -71,16 +74,14 @@ impl<'a> RouteRef<'a> {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if let Some((start, colon, port)) = split_at_port(authority) {
             let host = &authority[start..colon];
-            let host = host.strip_suffix('.').unwrap_or(host);
-            if !host.is_empty() {
+            if !is_empty(host) {
                 return Ok(Self::new(https, host, port, &authority[start..], start > 0));
             }
         }
         let length = authority.len();
         let (authority, colon) = split(authority);
         let host = &authority[..colon];
-        let host = host.strip_suffix('.').unwrap_or(host);
-        if host.is_empty() {
+        if is_empty(host) {
             return Err(Error::request("the URL has no host: give a name or an IP address"));
         }
         if host.starts_with('[') && host.contains('%') {
@@ -233,6 +234,11 @@ impl fmt::Display for Route {
     }
 }
 
+/// Whether a URL's authority has no host, or the name of the DNS root only.
+fn is_empty(host: &str) -> bool {
+    host.is_empty() || host == "."
+}
+
 /// Length of the longest host that is copied into a key.
 const SHORT: usize = 36;
 
@@ -330,14 +336,15 @@ mod tests {
 
     #[test]
     fn spellings_of_one_origin_are_one_route() {
-        for other in ["http://h:80/x", "http://H/", "http://h./", "http://user:pass@h/", "http://h?q"] {
+        for other in ["http://h:80/x", "http://H/", "http://user:pass@h/", "http://h?q"] {
             assert!(is_same("http://h/", other), "R-9110-4.2.3-1: {other}");
         }
     }
 
     #[test]
     fn another_scheme_host_or_port_is_another_route() {
-        for other in ["https://h/", "https://h:80/", "http://h:81/", "http://g/", "http://h.h/"] {
+        for other in ["https://h/", "https://h:80/", "http://h:81/", "http://g/", "http://h.h/", "http://h./"]
+        {
             assert!(!is_same("http://h/", other), "R-9110-4.2.3-1: {other}");
         }
     }
@@ -385,7 +392,8 @@ mod tests {
         assert_eq!(&*route("http://Example.org:80/").host_field, "example.org");
         assert_eq!(&*route("https://example.org:80/").host_field, "example.org:80");
         assert_eq!(&*route("https://user@[::1]:8443/").host_field, "[::1]:8443");
-        assert_eq!(&*route("http://h.:8080/").host_field, "h:8080");
+        assert_eq!(&*route("http://H.:8080/").host_field, "h.:8080");
+        assert_eq!(&*route("http://h.:80/").host_field, "h.");
         assert_eq!(&*route("http://h:0080/").host_field, "h");
         assert_eq!(route("http://[::1]/").to_string(), "http://[::1]");
     }
@@ -399,6 +407,7 @@ mod tests {
             ("http://h:+80/", "the URL's port \"+80\" is not a number from 1 to 65535"),
             ("http://h:0/", "the URL's port \"0\" is not a number from 1 to 65535"),
             ("http://./", "the URL has no host: give a name or an IP address"),
+            ("http://.:81/", "the URL has no host: give a name or an IP address"),
         ] {
             let Ok(uri) = uri.parse::<Uri>() else { continue };
             assert_eq!(RouteRef::of(&uri).unwrap_err().to_string(), message);

@@ -306,8 +306,14 @@ impl Lease {
         self.end_use();
         let Some((connection, served)) = self.end() else { return };
         let (id, place) = (connection.id(), connection.place());
+        let fails = matches!(reason, DropReason::Failed | DropReason::PeerClosed);
+        let is_first_lost = fails && served.request && !served.reused && !served.is_answered;
+        let (peer, made) = (connection.fixed.peer, connection.fixed.made);
         let closed = connection.close(reason);
         if let Some(inner) = pool {
+            if let Some(peer) = peer.filter(|_| is_first_lost) {
+                inner.dialer.first_request_failed(peer, made);
+            }
             inner.release(place, id, served, reason, why);
         }
         go_on(closed);

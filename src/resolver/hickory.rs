@@ -115,6 +115,10 @@ impl Resolve for HickoryResolver {
             runtimes.current()?.look_up(name, family).await
         })
     }
+
+    fn is_ordered(&self) -> bool {
+        false
+    }
 }
 
 impl Runtimes {

@@ -16,7 +16,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+
+use futures_core::Stream;
 
 #[cfg(feature = "hickory-dns")]
 pub use self::hickory::HickoryResolver;
@@ -72,7 +75,8 @@ use crate::timings::Rounded;
 pub trait Resolve: Send + Sync + 'static {
     /// Looks up the addresses of `name` and returns them. The client ignores addresses that are not of `family`.
     ///
-    /// `name` is a host name in ASCII (internationalized labels are A-labels), in lower case, without a final dot.
+    /// `name` is the host name of the URL in ASCII (internationalized labels are A-labels), in lower case. A name with a
+    /// final dot is absolute, so that no search domain is added to it.
     ///
     /// An answer without addresses means that the name has no address. After such an answer the request fails with
     /// [`ErrorKind::Dns`](crate::ErrorKind::Dns).
@@ -91,7 +95,22 @@ pub trait Resolve: Send + Sync + 'static {
         name: &str,
         family: Family,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
+
+    /// Whether the addresses of an answer are in order of preference, which is the default. The client then tries the
+    /// addresses in this order, except that the families take turns and that addresses which failed lately come last.
+    ///
+    /// The client orders the addresses of a resolver that returns `false` by
+    /// [RFC 6724](https://www.rfc-editor.org/rfc/rfc6724#section-6). `HickoryResolver` returns `false`, because name
+    /// servers do not know from which network the client connects. The system's resolver orders its answers.
+    fn is_ordered(&self) -> bool {
+        true
+    }
 }
+
+/// The addresses that a lookup finds, in batches. No address comes twice. An error comes last, and only if there is no
+/// address.
+pub(crate) type Addresses<'a> =
+    Pin<Box<dyn Stream<Item = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
 
 /// Future that [`Resolve::resolve`] returns.
 pub(crate) type Resolving = Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
@@ -136,7 +155,7 @@ impl Family {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// Socket addresses of the name, in order of preference. Empty if the name has no address.
+    /// Socket addresses of the name, in order of preference ([`Resolve::is_ordered`]). Empty if the name has no address.
     ///
     /// Port 0 stands for the port of the URL. If an address has another port, the client connects to that port instead
     /// of the URL's port. The `Host` field, the name that TLS verifies, and the key of the pool still come from the
@@ -166,12 +185,17 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     fn resolve(&self, name: &str, family: Family) -> Resolving {
         (**self).resolve(name, family)
     }
+
+    fn is_ordered(&self) -> bool {
+        (**self).is_ordered()
+    }
 }
 
 /// Resolver of one client. The sources are asked in this order: overrides, IP literals, `localhost`, and a [`Resolve`].
 /// Concurrent dials of one name share one lookup of the [`Resolve`].
 pub(crate) struct Resolver {
     overrides: Overrides,
+    is_ordered: bool,
     resolve: SingleFlight,
 }
 
@@ -179,7 +203,13 @@ impl Resolver {
     /// Returns a resolver that asks `resolve`. The default is hickory if the feature `hickory-dns` is on, and
     /// `getaddrinfo` otherwise.
     pub(crate) fn new(overrides: Overrides, resolve: Option<Arc<dyn Resolve>>) -> Self {
-        Self { overrides, resolve: SingleFlight::new(resolve.unwrap_or_else(default_resolver)) }
+        let resolve = resolve.unwrap_or_else(default_resolver);
+        Self { overrides, is_ordered: resolve.is_ordered(), resolve: SingleFlight::new(resolve) }
+    }
+
+    /// Whether answers are in the order in which their addresses are to be tried.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.is_ordered
     }
 
     /// Returns the addresses of `host` that are known without a lookup.
@@ -194,6 +224,11 @@ impl Resolver {
             let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
             loopback.map(|address| SocketAddr::new(address, port)).to_vec()
         })
+    }
+
+    /// Looks up the addresses of `host` of this family. The lookup has no time limit.
+    pub(crate) fn addresses<'a>(&'a self, host: &'a str, port: u16, family: Family) -> Addresses<'a> {
+        Box::pin(Batch(Some(Box::pin(self.lookup(host, port, family, Duration::MAX)))))
     }
 
     /// Returns the addresses of `host`: at least one address, and no address twice. Addresses that are known without a
@@ -222,6 +257,22 @@ impl Resolver {
             }
         }
         if addresses.is_empty() { Err(error(ResolveErrorKind::NotFound(family))) } else { Ok(addresses) }
+    }
+}
+
+/// The one batch of a lookup that tells no partial answers.
+struct Batch<'a>(Option<Found<'a>>);
+
+type Found<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
+
+impl Stream for Batch<'_> {
+    type Item = Result<Vec<SocketAddr>, ResolveError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(found) = &mut self.0 else { return Poll::Ready(None) };
+        let found = std::task::ready!(found.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(Some(found))
     }
 }
 

@@ -93,8 +93,9 @@ impl Setup {
         *self.lock()
     }
 
-    /// Begins the lookup of a name. A method of the returned guard ends the phase. If the guard is dropped before the end
-    /// of the phase, the phase ends as cancelled.
+    /// Begins the lookup of a name. The phase lasts until the first address is tried, even if the lookup goes on. A method
+    /// of the returned guard ends the phase. If the guard is dropped before the end of the phase, the phase ends as
+    /// cancelled.
     pub(crate) fn dns(&self, name: &str) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "dns",
@@ -208,8 +209,8 @@ impl Drop for SetupPhase<'_> {
     }
 }
 
-/// One attempt to connect. Its outcome is `won` or `failed`. If the guard is dropped before the end, the outcome is
-/// `cancelled`.
+/// One attempt to connect. Its outcome is `won`, `failed` or `gave way`. If the guard is dropped before the end, the
+/// outcome is `cancelled`.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     span: Span,
@@ -229,6 +230,11 @@ impl Attempt {
 
     pub(crate) fn failed(mut self) {
         self.finish("failed");
+    }
+
+    /// Ends the attempt in favor of another address.
+    pub(crate) fn gave_way(mut self) {
+        self.finish("gave way");
     }
 
     fn finish(&mut self, outcome: &'static str) {

@@ -34,6 +34,8 @@ mod docs;
 mod duplex;
 mod errors;
 mod expect;
+mod filter;
+mod final_dot;
 mod form;
 #[cfg(all(
     feature = "brotli",
@@ -83,6 +85,7 @@ mod secrets;
 mod secured;
 mod settings;
 mod settled;
+mod spread;
 mod status_error;
 mod surplus;
 mod timeouts;

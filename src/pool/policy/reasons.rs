@@ -17,6 +17,9 @@ use std::fmt;
 pub enum DropReason {
     /// A request or its response was dropped before the response was read to the end.
     Abandoned,
+    /// A lookup of the host's name does not have the address of the connection any more: see
+    /// [`ClientBuilder::spread_connections`](crate::ClientBuilder::spread_connections).
+    AddressLeft,
     /// The connection made room for another connection, there were too many idle connections, or
     /// [`evict_if`](crate::ClientBuilder::evict_if) rejected the connection.
     Evicted,
@@ -57,6 +60,7 @@ impl DropReason {
     /// All reasons, in alphabetical order.
     pub const ALL: &[Self] = &[
         Self::Abandoned,
+        Self::AddressLeft,
         Self::Evicted,
         Self::Failed,
         Self::IdleTimeout,
@@ -78,6 +82,7 @@ impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Abandoned => "abandoned",
+            Self::AddressLeft => "address left",
             Self::Evicted => "evicted",
             Self::Failed => "failed",
             Self::IdleTimeout => "idle timeout",
