@@ -97,6 +97,11 @@ impl Dialer {
         Self { resolver, config, tls: Tls::new(tls), connector }
     }
 
+    /// Tells the dialer that the machine is in another network now.
+    pub(crate) fn network_changed(&self) {
+        self.resolver.network_changed();
+    }
+
     /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`
     /// is true, the dial resumes no TLS session, because a session tells the server that two connections belong to the
     /// same client.

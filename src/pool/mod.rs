@@ -117,10 +117,13 @@ impl Pool {
     /// Tells the pool that the machine is in another network now. The pool closes all idle connections at once, and
     /// connections in use when their responses end.
     ///
-    /// Hosts to which dials failed are dialed again at once, because the failures say nothing about the new network.
+    /// Hosts to which dials failed are dialed again at once, because the failures say nothing about the new network. The
+    /// client forgets the addresses of names, and tells the resolver
+    /// ([`Resolve::network_changed`](crate::Resolve::network_changed)).
     pub fn on_network_change(&self) {
         let inner = &self.inner;
         inner.epoch.fetch_add(1, Ordering::Relaxed);
+        inner.dialer.network_changed();
         inner.bury_idle(DropReason::NetworkChanged);
         let mut slot = Some(0);
         while let Some(from) = slot {

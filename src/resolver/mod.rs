@@ -9,6 +9,7 @@
 mod hickory;
 mod overrides;
 mod single_flight;
+mod stream;
 mod system;
 
 use std::error::Error as StdError;
@@ -18,10 +19,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::Stream;
+
 #[cfg(feature = "hickory-dns")]
 pub use self::hickory::HickoryResolver;
 pub(crate) use self::overrides::Overrides;
-use self::single_flight::SingleFlight;
+use self::single_flight::{Outcome, SingleFlight};
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
 use crate::timings::Rounded;
@@ -33,6 +36,7 @@ use crate::timings::Rounded;
 /// ([`ClientBuilder::resolve`](crate::ClientBuilder::resolve)).
 ///
 /// Connections that are dialed at the same time on the same runtime share one lookup of a name. Answers are not cached.
+/// `examples/resolver.rs` has a resolver that reads SRV records.
 ///
 /// # Examples
 ///
@@ -71,7 +75,8 @@ use crate::timings::Rounded;
 pub trait Resolve: Send + Sync + 'static {
     /// Looks up the addresses of `name` and returns them. The client ignores addresses that are not of `family`.
     ///
-    /// `name` is a host name in ASCII (internationalized labels are A-labels), in lower case, without a final dot.
+    /// `name` is the host name as the URL has it: in ASCII (internationalized labels are A-labels) and in lower case. A final
+    /// dot means that the name is absolute, so that no search list applies to it.
     ///
     /// An answer without addresses means that the name has no address. After such an answer the request fails with
     /// [`ErrorKind::Dns`](crate::ErrorKind::Dns).
@@ -90,10 +95,103 @@ pub trait Resolve: Send + Sync + 'static {
         name: &str,
         family: Family,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
+
+    /// Looks up the addresses of `name` and yields them as they become known. The client calls this method instead of
+    /// [`resolve`](Self::resolve), and begins to connect when the first addresses arrive.
+    ///
+    /// Implement this method if one part of an answer may come much later than another part, as when the two families
+    /// are looked up by two queries. The default yields the answer of [`resolve`](Self::resolve).
+    ///
+    /// Each item is a part of the answer. The end of the stream means that the answer is complete. If no part has an
+    /// address, the name has no address. The time for which the whole answer may be cached is the shortest of its parts.
+    ///
+    /// # Errors
+    ///
+    /// The client reads no item after an error. An error after addresses means that the rest of the answer is missing. The
+    /// client then uses the addresses, and caches them only for a short time.
+    ///
+    /// # Cancel safety
+    ///
+    /// The client may drop the stream at any time. Several tasks may poll the stream one after another.
+    ///
+    /// # Examples
+    ///
+    /// A resolver that yields the addresses of its cache file before those of a slow directory:
+    ///
+    /// ```
+    /// use std::future::Future;
+    /// use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+    /// use std::pin::Pin;
+    ///
+    /// use futures_core::Stream;
+    /// use futures_util::stream::{self, StreamExt};
+    /// use handclasp::{Answer, BoxError, Client, Family, Resolve};
+    ///
+    /// struct TwoParts;
+    ///
+    /// async fn from_file() -> Result<Answer, BoxError> {
+    ///     Ok(Answer::new([SocketAddr::from((Ipv6Addr::LOCALHOST, 0))]))
+    /// }
+    ///
+    /// async fn from_directory() -> Result<Answer, BoxError> {
+    ///     Ok(Answer::new([SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]))
+    /// }
+    ///
+    /// impl Resolve for TwoParts {
+    ///     fn resolve(
+    ///         &self,
+    ///         name: &str,
+    ///         family: Family,
+    ///     ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+    ///         let mut parts = self.resolve_stream(name, family);
+    ///         Box::pin(async move {
+    ///             let mut all = Answer::default();
+    ///             while let Some(part) = parts.next().await {
+    ///                 all.addresses.extend(part?.addresses);
+    ///             }
+    ///             Ok(all)
+    ///         })
+    ///     }
+    ///
+    ///     fn resolve_stream(
+    ///         &self,
+    ///         _name: &str,
+    ///         _family: Family,
+    ///     ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
+    ///         Box::pin(stream::once(from_file()).chain(stream::once(from_directory())))
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), BoxError> {
+    /// let client = Client::builder().dns_resolver(TwoParts).build()?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn resolve_stream(
+        &self,
+        name: &str,
+        family: Family,
+    ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
+        Box::pin(stream::once(self.resolve(name, family)))
+    }
+
+    /// Tells the resolver that the machine is in another network now.
+    /// [`Pool::on_network_change`](crate::Pool::on_network_change) calls this method.
+    ///
+    /// A resolver that keeps answers, connections or the addresses of name servers forgets them. The default does nothing.
+    fn network_changed(&self) {}
 }
 
 /// Future that [`Resolve::resolve`] returns.
 pub(crate) type Resolving = Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
+
+/// Addresses of a host in the order in which they become known, in batches.
+///
+/// Each batch has at least one address, and no address comes twice. The ports are filled in. The stream ends when the
+/// lookup is complete. If nothing was found, the last item is the only error.
+pub(crate) type Addresses<'a> =
+    Pin<Box<dyn Stream<Item = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
 
 /// Address families that a lookup asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,6 +263,18 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     fn resolve(&self, name: &str, family: Family) -> Resolving {
         (**self).resolve(name, family)
     }
+
+    fn resolve_stream(
+        &self,
+        name: &str,
+        family: Family,
+    ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
+        (**self).resolve_stream(name, family)
+    }
+
+    fn network_changed(&self) {
+        (**self).network_changed();
+    }
 }
 
 /// Resolver of one client. The sources are asked in this order: overrides, IP literals, `localhost`, and a [`Resolve`].
@@ -195,8 +305,27 @@ impl Resolver {
         })
     }
 
-    /// Returns the addresses of `host`: at least one address, and no address twice. Addresses that are known without a
-    /// lookup may be of any family.
+    /// Looks up the addresses of `host`. Addresses that are known without a lookup may be of any family.
+    ///
+    /// The lookup has no time limit. The caller drops the stream when the caller has waited long enough.
+    pub(crate) fn addresses(&self, host: &str, port: u16, family: Family) -> Addresses<'_> {
+        if let Some(addresses) = self.known(host, port) {
+            return Box::pin(stream::once(std::future::ready(Ok(addresses))));
+        }
+        let name = host.to_owned();
+        let answer = Box::pin(async move { self.resolve.resolve(&name, family).await });
+        let batches = Batches {
+            name: host.to_owned(),
+            port,
+            family,
+            answers: Some(stream::once(answer)),
+            told: vec![],
+        };
+        Box::pin(stream::unfold(batches, Batches::next))
+    }
+
+    /// Returns the addresses of `host` that became known within `timeout`: at least one address, and no address twice.
+    /// Addresses that are known without a lookup may be of any family.
     pub(crate) async fn lookup(
         &self,
         host: &str,
@@ -204,23 +333,73 @@ impl Resolver {
         family: Family,
         timeout: Duration,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
-        if let Some(addresses) = self.known(host, port) {
-            return Ok(addresses);
+        let mut batches = self.addresses(host, port, family);
+        let mut found = Vec::new();
+        let all = async {
+            while let Some(batch) = stream::next(&mut batches).await {
+                found.extend(batch?);
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(timeout, all).await {
+            Ok(Err(error)) => Err(error),
+            Err(_) if found.is_empty() => {
+                let kind = ResolveErrorKind::TimedOut { after: timeout, setting: "dns_timeout" };
+                Err(ResolveError { name: host.to_owned(), kind })
+            }
+            Ok(Ok(())) | Err(_) => Ok(found),
         }
-        let error = |kind| ResolveError { name: host.to_owned(), kind };
-        let answer = tokio::time::timeout(timeout, self.resolve.resolve(host, family))
-            .await
-            .map_err(|_| error(ResolveErrorKind::TimedOut { after: timeout, setting: "dns_timeout" }))?
-            .map_err(|source| error(ResolveErrorKind::Failed(source)))?;
+    }
 
-        let mut addresses = Vec::with_capacity(answer.addresses.len());
-        for address in answer.addresses.into_iter().filter(|address| family.includes(address.ip())) {
-            let address = with_port(address, port);
-            if !addresses.contains(&address) {
-                addresses.push(address);
+    /// Tells the resolver that the machine is in another network now.
+    pub(crate) fn network_changed(&self) {
+        self.resolve.network_changed();
+    }
+}
+
+/// Makes batches of addresses out of the parts of an answer.
+struct Batches<S> {
+    name: String,
+    port: u16,
+    family: Family,
+    /// Parts of the answer. `None` once the stream has ended.
+    answers: Option<S>,
+    /// Addresses that were yielded.
+    told: Vec<SocketAddr>,
+}
+
+impl<S: Stream<Item = Outcome> + Unpin> Batches<S> {
+    /// Returns the next batch of addresses that were not yielded before, or the error if nothing was found.
+    async fn next(mut self) -> Option<(Result<Vec<SocketAddr>, ResolveError>, Self)> {
+        let kind = loop {
+            match stream::next(self.answers.as_mut()?).await {
+                Some(Ok(answer)) => {
+                    let batch = self.new_addresses(&answer);
+                    if !batch.is_empty() {
+                        self.told.extend(&batch);
+                        return Some((Ok(batch), self));
+                    }
+                }
+                Some(Err(source)) => break ResolveErrorKind::Failed(source),
+                None => break ResolveErrorKind::NotFound(self.family),
+            }
+        };
+        self.answers = None;
+        if !self.told.is_empty() {
+            return None;
+        }
+        Some((Err(ResolveError { name: self.name.clone(), kind }), self))
+    }
+
+    fn new_addresses(&self, answer: &Answer) -> Vec<SocketAddr> {
+        let mut new = Vec::with_capacity(answer.addresses.len());
+        for address in answer.addresses.iter().filter(|address| self.family.includes(address.ip())) {
+            let address = with_port(*address, self.port);
+            if !self.told.contains(&address) && !new.contains(&address) {
+                new.push(address);
             }
         }
-        if addresses.is_empty() { Err(error(ResolveErrorKind::NotFound(family))) } else { Ok(addresses) }
+        new
     }
 }
 

@@ -89,6 +89,11 @@ impl SingleFlight {
         }
     }
 
+    /// Tells the resolver that the machine is in another network now.
+    pub(super) fn network_changed(&self) {
+        self.resolver.network_changed();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Question, Arc<Lookup>>> {
         self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
