@@ -213,6 +213,7 @@ fn is_pure(name: &str) -> bool {
         "connect/race.rs",
         "exchange/timeout.rs",
         "redirect.rs",
+        "resolver/search.rs",
     ];
     is_policy(name) || files.contains(&name)
 }

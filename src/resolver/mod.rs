@@ -6,8 +6,12 @@
 //! This module knows nothing of connections.
 
 #[cfg(feature = "hickory-dns")]
+mod files;
+#[cfg(feature = "hickory-dns")]
 mod hickory;
 mod overrides;
+#[cfg(feature = "hickory-dns")]
+mod search;
 mod single_flight;
 mod stream;
 mod system;
@@ -186,6 +190,9 @@ pub trait Resolve: Send + Sync + 'static {
 /// Future that [`Resolve::resolve`] returns.
 pub(crate) type Resolving = Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
 
+/// Stream that [`Resolve::resolve_stream`] returns.
+pub(crate) type Parts = Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>>;
+
 /// Addresses of a host in the order in which they become known, in batches.
 ///
 /// Each batch has at least one address, and no address comes twice. The ports are filled in. The stream ends when the
@@ -259,16 +266,27 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Adds a part of the answer. The whole answer is valid for the shortest time of the parts that have addresses. If no
+    /// part has addresses, the shortest time of all parts counts.
+    pub(crate) fn add(&mut self, part: Self) {
+        match (self.addresses.is_empty(), part.addresses.is_empty()) {
+            (true, false) => *self = part,
+            (false, true) => {}
+            _ => {
+                self.valid_for = [self.valid_for, part.valid_for].into_iter().flatten().min();
+                self.addresses.extend(part.addresses);
+            }
+        }
+    }
+}
+
 impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     fn resolve(&self, name: &str, family: Family) -> Resolving {
         (**self).resolve(name, family)
     }
 
-    fn resolve_stream(
-        &self,
-        name: &str,
-        family: Family,
-    ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
+    fn resolve_stream(&self, name: &str, family: Family) -> Parts {
         (**self).resolve_stream(name, family)
     }
 

@@ -57,6 +57,8 @@ mod ledger;
 mod liveness;
 mod manual;
 mod moved;
+#[cfg(all(feature = "hickory-dns", feature = "test-util"))]
+mod names;
 mod parked;
 mod pool;
 #[cfg(feature = "url")]
