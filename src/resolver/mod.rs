@@ -5,14 +5,15 @@
 //! literal or a name under `localhost` never reaches a resolver, and a lookup that succeeds returns at least one address.
 //! This module knows nothing of connections.
 
+mod cache;
 #[cfg(feature = "hickory-dns")]
 mod files;
 #[cfg(feature = "hickory-dns")]
 mod hickory;
+mod lookups;
 mod overrides;
 #[cfg(feature = "hickory-dns")]
 mod search;
-mod single_flight;
 mod stream;
 mod system;
 
@@ -25,10 +26,11 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
+pub(crate) use self::cache::Ttl;
 #[cfg(feature = "hickory-dns")]
 pub use self::hickory::HickoryResolver;
+use self::lookups::{Lookups, Outcome};
 pub(crate) use self::overrides::Overrides;
-use self::single_flight::{Outcome, SingleFlight};
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
 use crate::timings::Rounded;
@@ -39,7 +41,9 @@ use crate::timings::Rounded;
 /// does not resolve IP literals, names under `localhost`, and hosts that have an override
 /// ([`ClientBuilder::resolve`](crate::ClientBuilder::resolve)).
 ///
-/// Connections that are dialed at the same time on the same runtime share one lookup of a name. Answers are not cached.
+/// All connections of a client that are dialed at the same time share one lookup of a name, on whatever runtime they are
+/// dialed. The client caches answers ([`dns_cache_ttl`](crate::ClientBuilder::dns_cache_ttl)), so that a resolver needs no
+/// cache of its own.
 /// `examples/resolver.rs` has a resolver that reads SRV records.
 ///
 /// # Examples
@@ -296,17 +300,22 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
 }
 
 /// Resolver of one client. The sources are asked in this order: overrides, IP literals, `localhost`, and a [`Resolve`].
-/// Concurrent dials of one name share one lookup of the [`Resolve`].
+/// A cache stands in front of the [`Resolve`], and concurrent dials of one name share one lookup.
 pub(crate) struct Resolver {
     overrides: Overrides,
-    resolve: SingleFlight,
+    resolve: Lookups,
 }
 
 impl Resolver {
     /// Returns a resolver that asks `resolve`. The default is hickory if the feature `hickory-dns` is on, and
     /// `getaddrinfo` otherwise.
     pub(crate) fn new(overrides: Overrides, resolve: Option<Arc<dyn Resolve>>) -> Self {
-        Self { overrides, resolve: SingleFlight::new(resolve.unwrap_or_else(default_resolver)) }
+        Self::with_ttl(overrides, resolve, Ttl::default())
+    }
+
+    /// Returns a resolver that asks `resolve`, as [`new`](Self::new) does, and whose cache has these bounds.
+    pub(crate) fn with_ttl(overrides: Overrides, resolve: Option<Arc<dyn Resolve>>, ttl: Ttl) -> Self {
+        Self { overrides, resolve: Lookups::new(resolve.unwrap_or_else(default_resolver), ttl) }
     }
 
     /// Returns the addresses of `host` that are known without a lookup.
@@ -330,15 +339,8 @@ impl Resolver {
         if let Some(addresses) = self.known(host, port) {
             return Box::pin(stream::once(std::future::ready(Ok(addresses))));
         }
-        let name = host.to_owned();
-        let answer = Box::pin(async move { self.resolve.resolve(&name, family).await });
-        let batches = Batches {
-            name: host.to_owned(),
-            port,
-            family,
-            answers: Some(stream::once(answer)),
-            told: vec![],
-        };
+        let answers = Some(self.resolve.ask(host, family));
+        let batches = Batches { name: host.to_owned(), port, family, answers, told: Vec::new() };
         Box::pin(stream::unfold(batches, Batches::next))
     }
 
@@ -369,7 +371,12 @@ impl Resolver {
         }
     }
 
-    /// Tells the resolver that the machine is in another network now.
+    /// Whether the cache has an answer for `host` that is used without waiting for a lookup.
+    pub(crate) fn is_cached(&self, host: &str, family: Family) -> bool {
+        self.resolve.is_known(host, family)
+    }
+
+    /// Empties the cache, and tells the resolver that the machine is in another network now.
     pub(crate) fn network_changed(&self) {
         self.resolve.network_changed();
     }
