@@ -295,9 +295,12 @@ struct Walk {
 enum Stage {
     /// Nothing was asked yet.
     New(Arc<Shared>),
-    Asking(Asking),
+    Asking(Box<Asking>),
     Ended,
 }
+
+/// A query for one family of one name.
+type QueryFuture = Pin<Box<dyn Future<Output = Result<Lookup, NetError>> + Send>>;
 
 /// The names that are left, and the queries for the current name.
 struct Asking {
@@ -305,7 +308,7 @@ struct Asking {
     /// Names that were not tried yet.
     left: std::vec::IntoIter<Name>,
     /// Queries for the current name that are not answered yet: one for each family.
-    queries: Vec<Pin<Box<dyn Future<Output = Result<Lookup, NetError>> + Send>>>,
+    queries: Vec<QueryFuture>,
     /// Whether the current name has an address.
     has_found: bool,
     /// Answer of the names that have no address: how long this is valid.
@@ -344,7 +347,7 @@ enum Begun {
     /// The hosts file has the name.
     Known(Answer),
     /// DNS has to be asked.
-    Asking(Asking),
+    Asking(Box<Asking>),
 }
 
 impl Asking {
@@ -367,14 +370,14 @@ impl Asking {
         if names.is_empty() {
             return Err("the host is not a valid DNS name: the name is too long".into());
         }
-        Ok(Begun::Asking(Self {
+        Ok(Begun::Asking(Box::new(Self {
             client,
             left: names.into_iter(),
             queries: Vec::new(),
             has_found: false,
             nothing: Answer::default(),
             failure: None,
-        }))
+        })))
     }
 
     /// Returns the next part of the answer. A part with addresses is not the last item. Any other item is the last one.

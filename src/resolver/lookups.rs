@@ -91,6 +91,11 @@ impl Lookups {
         Self { shared: Arc::new(Shared { resolver, state: Mutex::new(state) }) }
     }
 
+    /// Returns the resolver with an empty cache that has these bounds.
+    pub(super) fn with_ttl(self, ttl: Ttl) -> Self {
+        Self::new(Arc::clone(&self.shared.resolver), ttl)
+    }
+
     /// Looks up `name` and returns the parts of the answer: from the cache, from a lookup that is under way, or from a new
     /// lookup.
     pub(super) fn ask(
@@ -125,7 +130,7 @@ impl Lookups {
 /// A task that asks for a name.
 enum Asking {
     New(Arc<Shared>, Question),
-    Member(Member),
+    Member(Box<Member>),
     Ended,
 }
 
@@ -133,9 +138,9 @@ impl Asking {
     /// Returns the next part of the answer.
     async fn next(self) -> Option<(Outcome, Self)> {
         let mut member = match self {
-            Self::New(shared, question) => match shared.begin(question) {
-                Ok(answer) => return Some((Ok(answer), Self::Ended)),
-                Err(member) => member,
+            Self::New(shared, question) => match shared.begin(&question) {
+                Begun::Known(answer) => return Some((Ok(answer), Self::Ended)),
+                Begun::Joined(member) => member,
             },
             Self::Member(member) => member,
             Self::Ended => return None,
@@ -148,36 +153,44 @@ impl Asking {
     }
 }
 
+/// First step of a task that asks.
+enum Begun {
+    /// The cache has the answer.
+    Known(Answer),
+    /// The task takes part in a lookup.
+    Joined(Box<Member>),
+}
+
 impl Shared {
     /// Returns the answer of the cache, or a member of a lookup.
-    fn begin(self: Arc<Self>, question: Question) -> Result<Answer, Member> {
+    fn begin(self: &Arc<Self>, question: &Question) -> Begun {
         let now = time::now();
         let mut state = self.lock();
-        let (stale, wait) = match state.cache.find(&question, now) {
-            Found::Fresh(answer) => return Ok(answer),
+        let (stale, wait) = match state.cache.find(question, now) {
+            Found::Fresh(answer) => return Begun::Known(answer),
             Found::Nothing => (None, Duration::ZERO),
             Found::Stale { value, begin, wait } => {
-                let is_running = state.running.contains_key(&question);
-                let refresh = (begin && !is_running).then(|| state.join(&question));
+                let is_running = state.running.contains_key(question);
+                let refresh = (begin && !is_running).then(|| state.join(question));
                 drop(state);
                 if let Some(lookup) = refresh {
-                    let mut refresh = Member::of(&self, &question, lookup);
+                    let mut refresh = Member::of(self, question, lookup);
                     refresh.lead();
                     refresh.complete();
                 }
                 state = self.lock();
                 // Without a lookup to wait for, the stale answer is all there is.
-                if wait.is_zero() || !state.running.contains_key(&question) {
-                    return Ok(value);
+                if wait.is_zero() || !state.running.contains_key(question) {
+                    return Begun::Known(value);
                 }
                 (Some(value), wait)
             }
         };
-        let lookup = state.join(&question);
+        let lookup = state.join(question);
         drop(state);
-        let mut member = Member::of(&self, &question, lookup);
+        let mut member = Box::new(Member::of(self, question, lookup));
         member.stale = stale.map(|answer| (answer, now + wait));
-        Err(member)
+        Begun::Joined(member)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -310,12 +310,13 @@ impl Resolver {
     /// Returns a resolver that asks `resolve`. The default is hickory if the feature `hickory-dns` is on, and
     /// `getaddrinfo` otherwise.
     pub(crate) fn new(overrides: Overrides, resolve: Option<Arc<dyn Resolve>>) -> Self {
-        Self::with_ttl(overrides, resolve, Ttl::default())
+        Self { overrides, resolve: Lookups::new(resolve.unwrap_or_else(default_resolver), Ttl::default()) }
     }
 
-    /// Returns a resolver that asks `resolve`, as [`new`](Self::new) does, and whose cache has these bounds.
-    pub(crate) fn with_ttl(overrides: Overrides, resolve: Option<Arc<dyn Resolve>>, ttl: Ttl) -> Self {
-        Self { overrides, resolve: Lookups::new(resolve.unwrap_or_else(default_resolver), ttl) }
+    /// Returns the resolver with an empty cache that has these bounds.
+    pub(crate) fn with_ttl(mut self, ttl: Ttl) -> Self {
+        self.resolve = self.resolve.with_ttl(ttl);
+        self
     }
 
     /// Returns the addresses of `host` that are known without a lookup.
