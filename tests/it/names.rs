@@ -1,16 +1,19 @@
-//! Names: the default resolver against a DNS server of the test.
+//! Names: the default resolver, and a client with its cache, against a DNS server of the test.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::net::IpAddr;
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use handclasp::test_util::hickory_from_files;
-use handclasp::{Family, HickoryResolver, Resolve};
+use handclasp::{Client, ErrorKind, Family, HickoryResolver, Resolve};
 
 use crate::support::dns::{DnsServer, Fault, Kind, NEGATIVE_TTL};
-use crate::support::within;
+use crate::support::plain::Plain;
+use crate::support::{until, within};
 
 fn resolver(dns: &DnsServer) -> HickoryResolver {
     hickory_from_files(dns.resolv_conf(), dns.hosts(), dns.port())
@@ -23,6 +26,24 @@ async fn addresses(resolver: &impl Resolve, name: &str) -> Result<Vec<IpAddr>, S
         answer.map_err(|error| error.to_string())?.addresses.iter().map(|a| a.ip()).collect();
     found.sort();
     Ok(found)
+}
+
+/// Lets time pass for the clock of this runtime.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+fn client(dns: &DnsServer) -> Client {
+    Client::builder().dns_resolver(resolver(dns)).build().unwrap()
+}
+
+/// Sends a request to `host` on a new connection, and returns the error if it fails.
+async fn fetch(client: &Client, server: &Plain, host: &str) -> handclasp::Result<()> {
+    client.pool().close_idle();
+    let url = format!("http://{host}:{}/", server.address.port());
+    within(20, client.get(url).send()).await?.bytes().await.map(drop)
 }
 
 fn ips(all: &[&str]) -> Vec<IpAddr> {
@@ -164,6 +185,7 @@ async fn the_answer_of_one_family_comes_while_the_other_family_is_silent() {
         let mut parts = resolver.resolve_stream(name, Family::Both);
         let part = within(20, parts.next()).await.unwrap().unwrap();
         assert_eq!(part.addresses.iter().map(|a| a.ip()).collect::<Vec<_>>(), ips(&[address]), "{name}");
+        // R-8305-3-3: the other family has not delayed this one.
         let end = within(20, parts.next()).await.unwrap().unwrap_err().to_string();
         assert!(end.contains("timed out"), "{end}");
         assert!(within(20, parts.next()).await.is_none());
@@ -208,16 +230,11 @@ async fn files_are_read_again_after_a_change_and_after_a_change_of_the_network()
     let resolver = resolver(&dns);
     assert_eq!(addresses(&resolver, "svc").await.unwrap(), ips(&["192.0.2.1"]));
     // A second passes, so that the next lookup checks the files.
-    let a_second = || async {
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        tokio::time::resume();
-    };
     dns.configure("search two.corp");
-    a_second().await;
+    pass(Duration::from_secs(1)).await;
     assert_eq!(addresses(&resolver, "svc").await.unwrap(), ips(&["192.0.2.2"]));
     dns.set_hosts("192.0.2.3 svc");
-    a_second().await;
+    pass(Duration::from_secs(1)).await;
     assert_eq!(addresses(&resolver, "svc").await.unwrap(), ips(&["192.0.2.3"]), "the hosts file comes first");
 
     // No second has to pass after a change of the network.
@@ -225,4 +242,106 @@ async fn files_are_read_again_after_a_change_and_after_a_change_of_the_network()
     dns.configure("search one.corp");
     resolver.network_changed();
     assert_eq!(addresses(&resolver, "svc").await.unwrap(), ips(&["192.0.2.1"]));
+}
+
+/// One lookup for each family, on whatever runtime the requests are.
+#[test]
+fn a_hundred_requests_at_once_to_a_cold_name_make_one_lookup_for_each_family() {
+    let (dns, server) = (DnsServer::start(), Plain::start());
+    dns.address("cold.test.", "127.0.0.1", 60);
+    let client = client(&dns);
+    let url = format!("http://cold.test:{}/", server.address.port());
+    let together = Arc::new(Barrier::new(4));
+    let runtimes: Vec<_> = (0..4)
+        .map(|n| {
+            let (client, url, together) = (client.clone(), url.clone(), Arc::clone(&together));
+            thread::spawn(move || {
+                let mut builder = match n {
+                    0 => tokio::runtime::Builder::new_multi_thread(),
+                    _ => tokio::runtime::Builder::new_current_thread(),
+                };
+                let runtime = builder.enable_all().build().unwrap();
+                together.wait();
+                runtime.block_on(async {
+                    let all: Vec<_> = (0..25).map(|_| tokio::spawn(client.get(&url).send())).collect();
+                    for sent in all {
+                        within(20, sent).await.unwrap().unwrap();
+                    }
+                });
+            })
+        })
+        .collect();
+    runtimes.into_iter().for_each(|runtime| runtime.join().unwrap());
+    let counts = [Kind::A, Kind::Aaaa].map(|kind| dns.count("cold.test.", kind));
+    assert_eq!(counts, [1, 1]);
+}
+
+#[tokio::test]
+async fn rule_36_a_time_to_live_of_a_second_is_kept() {
+    let (dns, server) = (DnsServer::start(), Plain::start());
+    dns.address("brief.test.", "127.0.0.1", 1);
+    let client = client(&dns);
+    let asked = || dns.count("brief.test.", Kind::A);
+    // The clock of the runtime goes on during this test, so that the first requests may take more than a second.
+    fetch(&client, &server, "brief.test").await.unwrap();
+    let before = asked();
+    // Half a minute later, the answer can only be used if the lookup fails.
+    pass(Duration::from_secs(30)).await;
+    fetch(&client, &server, "brief.test").await.unwrap();
+    until("the name is looked up again", || asked() == before + 1).await;
+
+    // While lookups fail, requests go on.
+    for kind in [Kind::A, Kind::Aaaa] {
+        dns.fault("brief.test.", kind, Fault::Fails);
+    }
+    for _ in 0..3 {
+        pass(Duration::from_secs(30)).await;
+        fetch(&client, &server, "brief.test").await.unwrap();
+    }
+    // A name that is gone is gone, and a failure is no reason to believe so.
+    for kind in [Kind::A, Kind::Aaaa] {
+        dns.fault("brief.test.", kind, None);
+    }
+    dns.nothing("brief.test.");
+    pass(Duration::from_secs(30)).await;
+    let error = fetch(&client, &server, "brief.test").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Dns);
+    let before = asked();
+    fetch(&client, &server, "brief.test").await.unwrap_err();
+    assert_eq!(asked(), before, "that there is no address is kept too");
+}
+
+#[tokio::test]
+async fn a_failed_lookup_is_asked_again_and_a_change_of_the_network_empties_the_cache() {
+    let (dns, server) = (DnsServer::start(), Plain::start());
+    dns.address("svc.test.", "127.0.0.1", 60).fault("svc.test.", Kind::A, Fault::Fails);
+    let client = client(&dns);
+    let error = fetch(&client, &server, "svc.test").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Dns);
+    dns.fault("svc.test.", Kind::A, None);
+    fetch(&client, &server, "svc.test").await.unwrap();
+    let before = dns.asked().len();
+    fetch(&client, &server, "svc.test").await.unwrap();
+    assert_eq!(dns.asked().len(), before);
+
+    client.pool().on_network_change();
+    fetch(&client, &server, "svc.test").await.unwrap();
+    assert_eq!(dns.asked().len(), before + 2, "the name was asked for again");
+}
+
+/// At the deadline, what was answered is used.
+#[tokio::test]
+async fn one_silent_family_does_not_fail_a_request_and_two_do() {
+    let (dns, server) = (DnsServer::start(), Plain::start());
+    dns.address("half.test.", "127.0.0.1", 60).fault("half.test.", Kind::Aaaa, Fault::Silent);
+    for kind in [Kind::A, Kind::Aaaa] {
+        dns.fault("quiet.test.", kind, Fault::Silent);
+    }
+    let builder = Client::builder().dns_resolver(resolver(&dns)).dns_timeout(Duration::from_millis(500));
+    let client = builder.build().unwrap();
+    fetch(&client, &server, "half.test").await.unwrap();
+    let error = fetch(&client, &server, "quiet.test").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    // The second dial joins the lookup of the first, or finds its answer.
+    fetch(&client, &server, "half.test").await.unwrap();
 }

@@ -343,7 +343,7 @@ impl Zone {
 }
 
 /// Time in seconds for which a negative answer of the server is valid.
-pub const NEGATIVE_TTL: u32 = 2;
+pub const NEGATIVE_TTL: u32 = 8;
 
 fn push_record(out: &mut Vec<u8>, name: &str, kind: u16, ttl: u32, data: &[u8]) {
     out.extend(wire(name));
