@@ -157,7 +157,9 @@ impl Dialer {
             None => Family::Both,
         };
         let phase = setup.dns(to.host());
-        phase.span().record("cached", false);
+        if !phase.span().is_disabled() {
+            phase.span().record("cached", self.resolver.is_cached(to.host(), family));
+        }
         let left = deadline.saturating_duration_since(time::now());
         let timeout = self.config.dns_timeout.min(left);
         let found = self.resolver.lookup(to.host(), to.port(), family, timeout).await.map_err(|mut error| {
