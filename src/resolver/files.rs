@@ -14,7 +14,7 @@ pub(super) struct Watched {
 impl Watched {
     /// Returns the files with their current stamps. Call this function before reading the files, so that a change during
     /// the reading is seen later.
-    pub(super) fn now(files: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub(super) fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let files = files.into_iter().map(|path| {
             let stamp = Stamp::of(&path);
             (path, stamp)
@@ -79,7 +79,7 @@ mod tests {
             ("removed", &|| fs::remove_file(&one).unwrap()),
         ];
         for (what, change) in changes {
-            let watched = Watched::now([one.clone(), two.clone()]);
+            let watched = Watched::of([one.clone(), two.clone()]);
             assert!(!watched.have_changed(), "before it was {what}");
             change();
             assert!(watched.have_changed(), "{what}");

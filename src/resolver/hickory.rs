@@ -239,7 +239,7 @@ impl Source {
     /// Reads the configuration.
     fn read(&self) -> Settings {
         let hosts_file = self.hosts.clone().or_else(|| cfg!(unix).then(|| HOSTS.into()));
-        let files = Watched::now(self.resolv_conf.iter().chain(&hosts_file).cloned());
+        let files = Watched::of(self.resolv_conf.iter().chain(&hosts_file).cloned());
         let hosts = match &self.hosts {
             Some(path) => std::fs::File::open(path).and_then(|file| {
                 let mut hosts = Hosts::default();

@@ -184,8 +184,11 @@ async fn the_answer_of_one_family_comes_while_the_other_family_is_silent() {
     for (name, address) in [("half.test.", "192.0.2.1"), ("other.test.", "2001:db8::1")] {
         let mut parts = resolver.resolve_stream(name, Family::Both);
         let part = within(20, parts.next()).await.unwrap().unwrap();
-        assert_eq!(part.addresses.iter().map(|a| a.ip()).collect::<Vec<_>>(), ips(&[address]), "{name}");
-        // R-8305-3-3: the other family has not delayed this one.
+        assert_eq!(
+            part.addresses.iter().map(|a| a.ip()).collect::<Vec<_>>(),
+            ips(&[address]),
+            "R-8305-3-3: {name}"
+        );
         let end = within(20, parts.next()).await.unwrap().unwrap_err().to_string();
         assert!(end.contains("timed out"), "{end}");
         assert!(within(20, parts.next()).await.is_none());
