@@ -26,7 +26,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
 use crate::pool::{EvictIf, IdleConnection, PoolConfig};
-use crate::resolver::{Overrides, Resolve, Resolver};
+use crate::resolver::{Overrides, Resolve, Resolver, Ttl};
 
 /// Builds a [`Client`]. The page on [defaults](crate::manual::defaults) lists the default of each setting and its reason.
 /// The page on [limits](crate::manual::limits) says how to choose limits and timeouts.
@@ -54,6 +54,7 @@ pub struct ClientBuilder {
     request: RequestConfig,
     overrides: Overrides,
     resolver: Option<SharedResolver>,
+    dns_ttl: Ttl,
     tls: TlsConfig,
     connector: Option<SharedConnector>,
     dns_timeout: Setting,
@@ -601,7 +602,8 @@ impl ClientBuilder {
             }
         }
         self.pool.limits.connect_timeout = Some(self.connect.connect_timeout);
-        let resolver = Resolver::new(self.overrides, self.resolver.map(|resolver| resolver.0));
+        let resolver = self.resolver.map(|resolver| resolver.0);
+        let resolver = Resolver::new(self.overrides, resolver).with_ttl(self.dns_ttl);
         let dialer =
             Dialer::new(resolver, self.connect, self.tls, self.connector.map(|connector| connector.0));
         Client::new_with(self.pool, dialer, self.exchange, self.request)

@@ -121,3 +121,14 @@ impl Transport for Silent {
 
     fn close(&mut self) {}
 }
+
+/// Returns a resolver that reads these files instead of the system's `resolv.conf` and hosts file, and whose name servers
+/// listen at `port`.
+#[cfg(feature = "hickory-dns")]
+pub fn hickory_from_files(
+    resolv_conf: std::path::PathBuf,
+    hosts: std::path::PathBuf,
+    port: u16,
+) -> crate::HickoryResolver {
+    crate::HickoryResolver::from_files(resolv_conf, hosts, port)
+}

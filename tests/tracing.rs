@@ -195,6 +195,28 @@ async fn the_spans_of_a_cold_request_by_name_are_exact() {
 }
 
 #[tokio::test]
+async fn a_lookup_says_whether_its_answer_came_from_the_cache() {
+    let server = Plain::start();
+    let (recorder, _guard) = Recorder::start();
+    let url = format!("http://a.test:{}/", server.address.port());
+    for (seconds, expected) in [(300, ["false", "true", "true"]), (0, ["false", "false", "false"])] {
+        let longest = Duration::from_secs(seconds);
+        let builder = Client::builder().dns_resolver(Loopback).dns_cache_ttl(Duration::ZERO, longest);
+        let client = builder.build().unwrap();
+        for cached in expected {
+            finish(client.get(&url).send().await.unwrap()).await;
+            client.pool().close_idle();
+            let spans = recorder.take();
+            assert_eq!(find(&spans, "dns").field("cached"), Some(cached), "with {seconds} s");
+        }
+        client.pool().on_network_change();
+        finish(client.get(&url).send().await.unwrap()).await;
+        client.pool().close_idle();
+        assert_eq!(find(&recorder.take(), "dns").field("cached"), Some("false"));
+    }
+}
+
+#[tokio::test]
 async fn a_refused_address_before_one_that_answers() {
     struct Both(u16);
     impl Resolve for Both {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ClientBuilder;
 use crate::connect::AddressFilter;
+use crate::resolver::Ttl;
 
 /// # Sockets and schemes
 impl ClientBuilder {
@@ -23,6 +24,28 @@ impl ClientBuilder {
     /// ```
     pub fn resolve_to_addrs(mut self, host: &str, addresses: &[SocketAddr]) -> Self {
         self.overrides.set(host, addresses.to_vec());
+        self
+    }
+
+    /// Sets the shortest and the longest time for which the client uses the addresses of a name before it looks the name up
+    /// again: 1 s and 300 s by default. Within these bounds, the answer of the resolver says how long it is valid. If the
+    /// answer does not say, 10 s are assumed. The upper bound takes precedence, and zero switches the cache off.
+    ///
+    /// After this time the addresses are *stale*. For as long as they were valid, and at most for 30 s, a dial still uses them
+    /// at once, while one task looks the name up again. For an hour, a dial uses stale addresses if a lookup fails, or does
+    /// not end within 1.8 s. That there is no such name is kept for 10 s at most. A failure is not kept. The cache holds 1,024
+    /// names, belongs to one client, and is emptied by
+    /// [`Pool::on_network_change`](crate::Pool::on_network_change).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// // Each dial looks the name up.
+    /// let client = handclasp::Client::builder().dns_cache_ttl(Duration::ZERO, Duration::ZERO).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn dns_cache_ttl(mut self, min: Duration, max: Duration) -> Self {
+        self.dns_ttl = Ttl { min, max };
         self
     }
 

@@ -113,8 +113,10 @@ impl Dialer {
         Self { resolver, history: Mutex::default(), spread, config, tls: Tls::new(tls), connector }
     }
 
-    /// Forgets what earlier dials have shown about addresses, because the machine is in another network now.
+    /// Forgets the addresses of names and what earlier dials have shown about addresses, because the machine is in another
+    /// network now.
     pub(crate) fn network_changed(&self) {
+        self.resolver.network_changed();
         self.history.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -171,7 +173,9 @@ impl Dialer {
             None => Family::Both,
         };
         let phase = setup.dns(to.host());
-        phase.span().record("cached", false);
+        if !phase.span().is_disabled() {
+            phase.span().record("cached", self.resolver.is_cached(to.host(), family));
+        }
         Lookup {
             answers: self.resolver.addresses(to.host(), to.port(), family),
             deadline: time::after(time::now(), self.config.dns_timeout).min(deadline),

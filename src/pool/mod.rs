@@ -121,7 +121,8 @@ impl Pool {
     /// connections in use when their responses end.
     ///
     /// Hosts to which dials failed are dialed again at once, because the failures say nothing about the new network. For the
-    /// same reason, the client forgets which addresses failed, and how long connecting took.
+    /// same reason, the client forgets the addresses of names, which addresses failed, and how long connecting took. The
+    /// client tells the resolver ([`Resolve::network_changed`](crate::Resolve::network_changed)).
     pub fn on_network_change(&self) {
         let inner = &self.inner;
         inner.epoch.fetch_add(1, Ordering::Relaxed);

@@ -3,38 +3,45 @@
 //! Only this file uses hickory, and no type of hickory leaves this file. Invariant: a hickory resolver is only used on
 //! the runtime on which the resolver was made, because tasks of that runtime drive its connections. A lookup from
 //! another runtime would hang if the resolver's runtime is parked or gone.
+//!
+//! hickory sends single queries here. This file walks the search list itself, because hickory walks the list once for
+//! each family, and would join the addresses of two different hosts. hickory's cache is off, because the client has one
+//! cache for all resolvers.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hickory_resolver::config::ResolveHosts;
-#[cfg(test)]
-use hickory_resolver::config::{ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
-use hickory_resolver::{Hosts, TokioResolver};
+use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use tokio::runtime;
 
-use super::{Answer, Family, Resolve, Resolving};
+use super::files::Watched;
+use super::{Answer, Family, Parts, Resolve, Resolving, search, stream};
 use crate::error::BoxError;
 use crate::time;
 
 /// Resolver that sends DNS queries to the name servers of the system's configuration. This is the default resolver.
 ///
-/// This resolver reads the system's name servers and search domains, and the hosts file, which takes precedence over DNS.
-/// The resolver asks for IPv4 and IPv6 addresses at the same time, and its answers say how long they are valid.
+/// This resolver reads the system's name servers, search list and options (`resolv.conf`), and the hosts file, which takes
+/// precedence over DNS. The names of the search list are tried one after another. For each name the resolver asks for
+/// IPv4 and IPv6 addresses at the same time, and the first name that has an address of either family is used. A name with
+/// a final dot is absolute. The answers say how long they are valid.
 ///
-/// The configuration is read at the first lookup on each runtime. If the configuration cannot be read, lookups fail
-/// with an error that says why. No public name server is asked instead, because a query to a public name server would
-/// reveal the names.
+/// The configuration is read at the first lookup, and again after a file was changed or the network was
+/// ([`Pool::on_network_change`](crate::Pool::on_network_change)). A lookup checks at most once a second whether the files
+/// were changed. If the configuration cannot be read, lookups fail with an error that says why. No public name server is
+/// asked instead, because a query to a public name server would reveal the names.
 ///
 /// # Examples
 ///
@@ -49,48 +56,72 @@ use crate::time;
 /// ```
 #[derive(Clone)]
 pub struct HickoryResolver {
-    runtimes: Arc<Runtimes>,
+    shared: Arc<Shared>,
 }
 
-/// One resolver for each runtime.
-struct Runtimes {
+/// What all clones of a resolver share.
+struct Shared {
     source: Source,
-    /// Resolvers of the latest runtimes, oldest first: `len <= MAX_RUNTIMES`.
-    resolvers: Mutex<Vec<(runtime::Id, RuntimeResolver)>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The configuration that was read last. `None` if it has to be read again.
+    settings: Option<Arc<Settings>>,
+    /// Time of the last check whether the files were changed.
+    checked: Option<Instant>,
+    /// Clients of the name servers for the latest runtimes, oldest first: `len <= MAX_RUNTIMES`.
+    clients: Vec<(runtime::Id, RuntimeClient)>,
 }
 
 /// Source of the configuration.
-enum Source {
-    /// The system's files.
-    System,
-    /// The configuration of a test.
-    #[cfg(test)]
-    Given(Box<(ResolverConfig, ResolverOpts)>),
+struct Source {
+    /// The system's `resolv.conf`, or the file of a test. `None` on systems that keep their name servers elsewhere.
+    resolv_conf: Option<PathBuf>,
+    /// The hosts file of a test. `None` for the system's.
+    hosts: Option<PathBuf>,
+    /// Port of the name servers, if it is not the port of DNS. `resolv.conf` has no ports.
+    port: Option<u16>,
 }
 
-/// Resolver of one runtime.
+/// The configuration.
+struct Settings {
+    /// Files from which the configuration was read.
+    files: Watched,
+    hosts: Hosts,
+    /// Name servers, or the reason why they are unknown.
+    servers: Result<Servers, String>,
+}
+
+struct Servers {
+    config: ResolverConfig,
+    options: ResolverOpts,
+    /// Domains that complete a name that is not absolute.
+    search: Vec<String>,
+}
+
+/// Client of the name servers on one runtime.
 #[derive(Clone)]
-struct RuntimeResolver {
-    /// Content of the hosts file.
-    hosts: Arc<Hosts>,
-    /// Client of the name servers, or the error of reading their configuration.
-    servers: Result<TokioResolver, Arc<NetError>>,
+struct RuntimeClient {
+    settings: Arc<Settings>,
+    client: TokioResolver,
 }
 
 impl HickoryResolver {
     /// Returns a resolver with the system's configuration, which is read at the first lookup.
     pub fn new() -> Self {
-        Self::from_source(Source::System)
+        Self::from_source(Source::system())
     }
 
-    /// Returns a resolver with this configuration and without a hosts file.
-    #[cfg(test)]
-    pub(crate) fn with_config(config: ResolverConfig, options: ResolverOpts) -> Self {
-        Self::from_source(Source::Given(Box::new((config, options))))
+    /// Returns a resolver that reads these files instead of the system's, and whose name servers listen at `port`.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn from_files(resolv_conf: PathBuf, hosts: PathBuf, port: u16) -> Self {
+        Self::from_source(Source { resolv_conf: Some(resolv_conf), hosts: Some(hosts), port: Some(port) })
     }
 
     fn from_source(source: Source) -> Self {
-        Self { runtimes: Arc::new(Runtimes { source, resolvers: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { source, state: Mutex::default() }) }
     }
 }
 
@@ -108,97 +139,300 @@ impl fmt::Debug for HickoryResolver {
 
 impl Resolve for HickoryResolver {
     fn resolve(&self, name: &str, family: Family) -> Resolving {
-        let runtimes = Arc::clone(&self.runtimes);
-        let name = Name::from_ascii(name);
+        let mut parts = self.resolve_stream(name, family);
         Box::pin(async move {
-            let name = name.map_err(|error| format!("the host is not a valid DNS name: {error}"))?;
-            runtimes.current()?.look_up(name, family).await
+            let mut answer = Answer::default();
+            while let Some(part) = stream::next(&mut parts).await {
+                match part {
+                    Ok(part) => answer.add(part),
+                    Err(error) if answer.addresses.is_empty() => return Err(error),
+                    Err(_) => break,
+                }
+            }
+            Ok(answer)
         })
     }
 
     fn is_ordered(&self) -> bool {
         false
     }
-}
 
-impl Runtimes {
-    /// Returns the resolver of the runtime that polls the lookup. Makes the resolver if the runtime has no resolver yet.
-    fn current(&self) -> Result<RuntimeResolver, BoxError> {
-        let id = runtime::Handle::try_current()?.id();
-        let find = |resolvers: &[(runtime::Id, RuntimeResolver)]| {
-            resolvers.iter().find(|(runtime, _)| *runtime == id).map(|(_, resolver)| resolver.clone())
-        };
-        if let Some(resolver) = find(&self.lock()) {
-            return Ok(resolver);
-        }
-        // This call reads two small files, once for each runtime. A resolver that failed to read these files is not kept,
-        // because the network may not be up yet.
-        let resolver = self.source.open();
-        if resolver.servers.is_err() {
-            return Ok(resolver);
-        }
-        let mut resolvers = self.lock();
-        if let Some(earlier) = find(&resolvers) {
-            return Ok(earlier);
-        }
-        let oldest = (resolvers.len() >= MAX_RUNTIMES).then(|| resolvers.remove(0));
-        resolvers.push((id, resolver.clone()));
-        drop(resolvers);
-        drop(oldest);
-        Ok(resolver)
+    fn resolve_stream(&self, name: &str, family: Family) -> Parts {
+        let shared = Arc::clone(&self.shared);
+        let walk = Walk { name: name.to_owned(), family, stage: Stage::New(shared) };
+        Box::pin(stream::unfold(walk, Walk::next))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(runtime::Id, RuntimeResolver)>> {
-        self.resolvers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets the configuration and the connections to the name servers.
+    fn network_changed(&self) {
+        let state = std::mem::take(&mut *self.shared.lock());
+        drop(state);
+    }
+}
+
+impl Shared {
+    /// Returns the client of the runtime that polls the lookup, with the current configuration.
+    fn current(&self) -> Result<(Arc<Settings>, Option<TokioResolver>), BoxError> {
+        let id = runtime::Handle::try_current()?.id();
+        let settings = self.settings();
+        let Ok(servers) = &settings.servers else { return Ok((settings, None)) };
+        let find = |state: &State| {
+            let mut clients = state.clients.iter();
+            let found =
+                clients.find(|(runtime, known)| *runtime == id && Arc::ptr_eq(&known.settings, &settings));
+            found.map(|(_, known)| known.client.clone())
+        };
+        if let Some(client) = find(&self.lock()) {
+            return Ok((settings, Some(client)));
+        }
+        let builder =
+            TokioResolver::builder_with_config(servers.config.clone(), TokioRuntimeProvider::default());
+        let client = builder.with_options(servers.options.clone()).build()?;
+        let made = RuntimeClient { settings: Arc::clone(&settings), client: client.clone() };
+        let mut state = self.lock();
+        if let Some(earlier) = find(&state) {
+            return Ok((settings, Some(earlier)));
+        }
+        // Clients of an older configuration are dropped too.
+        let (kept, mut old): (Vec<_>, Vec<_>) = std::mem::take(&mut state.clients)
+            .into_iter()
+            .partition(|(runtime, known)| *runtime != id && Arc::ptr_eq(&known.settings, &settings));
+        state.clients = kept;
+        if state.clients.len() >= MAX_RUNTIMES {
+            old.push(state.clients.remove(0));
+        }
+        state.clients.push((id, made));
+        drop(state);
+        drop(old);
+        Ok((settings, Some(client)))
+    }
+
+    /// Returns the current configuration. Reads it at the first call, and after a file was changed.
+    ///
+    /// This call reads two small files. A configuration without name servers is not kept, because the network may not be
+    /// up yet.
+    fn settings(&self) -> Arc<Settings> {
+        let now = time::now();
+        let mut state = self.lock();
+        let is_due = state.checked.is_none_or(|last| now.saturating_duration_since(last) >= CHECK);
+        if is_due {
+            state.checked = Some(now);
+        }
+        let known = state.settings.clone().filter(|known| known.servers.is_ok());
+        drop(state);
+        match known {
+            Some(known) if !is_due || !known.files.have_changed() => known,
+            _ => {
+                let read = Arc::new(self.source.read());
+                self.lock().settings = Some(Arc::clone(&read));
+                read
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Source {
-    /// Reads the configuration and makes a resolver for the current runtime.
-    fn open(&self) -> RuntimeResolver {
-        let provider = TokioRuntimeProvider::default();
-        let (hosts, builder) = match self {
-            Self::System => (Hosts::from_system().unwrap_or_default(), TokioResolver::builder(provider)),
-            #[cfg(test)]
-            Self::Given(given) => {
-                let builder = TokioResolver::builder_with_config(given.0.clone(), provider);
-                (Hosts::default(), Ok(builder.with_options(given.1.clone())))
-            }
-        };
-        let servers = builder.and_then(|mut builder| {
-            // `RuntimeResolver` reads the hosts file itself, because hickory would send a query for a family that the
-            // file lacks.
-            builder.options_mut().use_hosts_file = ResolveHosts::Never;
-            builder.build()
-        });
-        RuntimeResolver { hosts: Arc::new(hosts), servers: servers.map_err(Arc::new) }
+    fn system() -> Self {
+        Self { resolv_conf: cfg!(unix).then(|| RESOLV_CONF.into()), hosts: None, port: None }
     }
-}
 
-impl RuntimeResolver {
-    /// Looks `name` up in the hosts file, and in DNS if the hosts file does not have the name.
-    async fn look_up(&self, name: Name, family: Family) -> Result<Answer, BoxError> {
-        let addresses = self.in_hosts_file(&name, family);
-        if !addresses.is_empty() {
-            return Ok(Answer::new(addresses));
-        }
-        let servers = self.servers.as_ref().map_err(|error| {
+    /// Reads the configuration.
+    fn read(&self) -> Settings {
+        let hosts_file = self.hosts.clone().or_else(|| cfg!(unix).then(|| HOSTS.into()));
+        let files = Watched::of(self.resolv_conf.iter().chain(&hosts_file).cloned());
+        let hosts = match &self.hosts {
+            Some(path) => std::fs::File::open(path).and_then(|file| {
+                let mut hosts = Hosts::default();
+                hosts.read_hosts_conf(file).map(|()| hosts)
+            }),
+            None => Hosts::from_system(),
+        };
+        let servers = self.servers().map_err(|error| {
             format!(
                 "the name servers could not be read from the system's configuration (resolv.conf): {error}"
             )
-        })?;
-        let v6 = async { answer_of(servers.lookup(name.clone(), RecordType::AAAA).await) };
-        let v4 = async { answer_of(servers.lookup(name.clone(), RecordType::A).await) };
-        match family {
-            Family::V4 => v4.await,
-            Family::V6 => v6.await,
-            Family::Both => {
-                let (v6, v4) = both(v6, v4).await;
-                merge(v6, v4)
+        });
+        Settings { files, hosts: hosts.unwrap_or_default(), servers }
+    }
+
+    fn servers(&self) -> Result<Servers, NetError> {
+        let (mut config, mut options) = self.parsed()?;
+        if let Some(port) = self.port {
+            let (domain, search, mut servers) = config.into_parts();
+            for connection in servers.iter_mut().flat_map(|server| &mut server.connections) {
+                connection.port = port;
             }
+            config = ResolverConfig::from_parts(domain, search, servers);
+        }
+        options.cache_size = 0;
+        // `Walk` looks names up in the hosts file, because hickory would send a query for a family that the file lacks.
+        options.use_hosts_file = ResolveHosts::Never;
+        let mut search: Vec<_> = config.search().iter().map(Name::to_ascii).collect();
+        if search.is_empty() {
+            // Without a search list, resolver(5) completes names by the domain of this machine's host name.
+            search.extend(config.domain().map(Name::to_ascii));
+        }
+        Ok(Servers { config, options, search })
+    }
+
+    /// Returns the configuration as hickory reads it.
+    fn parsed(&self) -> Result<(ResolverConfig, ResolverOpts), NetError> {
+        #[cfg(all(unix, not(any(target_os = "android", target_vendor = "apple"))))]
+        if let Some(path) = &self.resolv_conf {
+            return system_conf::parse_resolv_conf(std::fs::read(path)?);
+        }
+        system_conf::read_system_conf()
+    }
+}
+
+/// A lookup, which walks the names of the search list.
+struct Walk {
+    name: String,
+    family: Family,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nothing was asked yet.
+    New(Arc<Shared>),
+    Asking(Box<Asking>),
+    Ended,
+}
+
+/// A query for one family of one name.
+type QueryFuture = Pin<Box<dyn Future<Output = Result<Lookup, NetError>> + Send>>;
+
+/// The names that are left, and the queries for the current name.
+struct Asking {
+    client: TokioResolver,
+    /// Names that were not tried yet.
+    left: std::vec::IntoIter<Name>,
+    /// Queries for the current name that are not answered yet: one for each family.
+    queries: Vec<QueryFuture>,
+    /// Whether the current name has an address.
+    has_found: bool,
+    /// Answer of the names that have no address: how long this is valid.
+    nothing: Answer,
+    /// Failure of a query. A failure for a name that has no address is the outcome if no other name has an address.
+    failure: Option<NetError>,
+}
+
+impl Walk {
+    /// Returns the next part of the answer.
+    async fn next(mut self) -> Option<(Result<Answer, BoxError>, Self)> {
+        if let Stage::New(shared) = &self.stage {
+            match Asking::begin(shared, &self.name, self.family) {
+                Ok(Begun::Asking(asking)) => self.stage = Stage::Asking(asking),
+                Ok(Begun::Known(answer)) => return Some((Ok(answer), self.ended())),
+                Err(error) => return Some((Err(error), self.ended())),
+            }
+        }
+        let Stage::Asking(asking) = &mut self.stage else { return None };
+        let part = asking.next(self.family).await;
+        match part {
+            Some(Ok(answer)) if !answer.addresses.is_empty() => Some((Ok(answer), self)),
+            Some(last) => Some((last, self.ended())),
+            None => None,
         }
     }
 
+    fn ended(mut self) -> Self {
+        self.stage = Stage::Ended;
+        self
+    }
+}
+
+/// First step of a lookup.
+enum Begun {
+    /// The hosts file has the name.
+    Known(Answer),
+    /// DNS has to be asked.
+    Asking(Box<Asking>),
+}
+
+impl Asking {
+    /// Looks `name` up in the hosts file, and begins to ask DNS if the hosts file does not have the name.
+    fn begin(shared: &Shared, name: &str, family: Family) -> Result<Begun, BoxError> {
+        let parsed = parse(name)?;
+        let (settings, client) = shared.current()?;
+        let known = settings.in_hosts_file(&parsed, family);
+        if !known.is_empty() {
+            return Ok(Begun::Known(Answer::new(known)));
+        }
+        let (servers, client) = match (&settings.servers, client) {
+            (Ok(servers), Some(client)) => (servers, client),
+            (Err(error), _) => return Err(error.clone().into()),
+            (Ok(_), None) => return Err("the name servers are not known".into()),
+        };
+        let names = search::names(name, &servers.search, servers.options.ndots);
+        // A name of the list that is no valid name with the domain is left out, as a name is that is too long.
+        let names: Vec<_> = names.iter().filter_map(|name| Name::from_ascii(name).ok()).collect();
+        if names.is_empty() {
+            return Err("the host is not a valid DNS name: the name is too long".into());
+        }
+        Ok(Begun::Asking(Box::new(Self {
+            client,
+            left: names.into_iter(),
+            queries: Vec::new(),
+            has_found: false,
+            nothing: Answer::default(),
+            failure: None,
+        })))
+    }
+
+    /// Returns the next part of the answer. A part with addresses is not the last item. Any other item is the last one.
+    async fn next(&mut self, family: Family) -> Option<Result<Answer, BoxError>> {
+        loop {
+            while !self.queries.is_empty() {
+                match answer_of(first(&mut self.queries).await) {
+                    Ok(answer) if answer.addresses.is_empty() => self.nothing.add(answer),
+                    Ok(answer) => {
+                        self.has_found = true;
+                        return Some(Ok(answer));
+                    }
+                    Err(error) => {
+                        // A name server that answers with an error speaks of this name. Any other failure speaks of the
+                        // name servers, so that no other name is tried. The C library does the same.
+                        if !matches!(error, NetError::Dns(DnsError::ResponseCode(_))) {
+                            self.left = Vec::new().into_iter();
+                        }
+                        self.failure = Some(error);
+                    }
+                }
+            }
+            if self.has_found {
+                // The name is the answer, even if the query of the other family failed.
+                return self.failure.take().map(|error| Err(error.into()));
+            }
+            let Some(name) = self.left.next() else {
+                return Some(match self.failure.take() {
+                    Some(error) => Err(error.into()),
+                    None => Ok(std::mem::take(&mut self.nothing)),
+                });
+            };
+            self.ask(&name, family);
+        }
+    }
+
+    /// Begins the queries for a name. The query for IPv6 is sent first.
+    fn ask(&mut self, name: &Name, family: Family) {
+        let kinds: &[RecordType] = match family {
+            Family::V4 => &[RecordType::A],
+            Family::V6 => &[RecordType::AAAA],
+            Family::Both => &[RecordType::AAAA, RecordType::A],
+        };
+        for kind in kinds {
+            let (client, name, kind) = (self.client.clone(), name.clone(), *kind);
+            self.queries.push(Box::pin(async move { client.lookup(name, kind).await }));
+        }
+    }
+}
+
+impl Settings {
     /// Returns the addresses of `name` in the hosts file.
     fn in_hosts_file(&self, name: &Name, family: Family) -> Vec<SocketAddr> {
         let of_type = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
@@ -207,8 +441,26 @@ impl RuntimeResolver {
     }
 }
 
+/// Returns the outcome of the query that ends first, and removes the query.
+async fn first<F: Future + Unpin>(queries: &mut Vec<F>) -> F::Output {
+    poll_fn(|cx| {
+        for at in 0..queries.len() {
+            if let Poll::Ready(outcome) = Pin::new(&mut queries[at]).poll(cx) {
+                drop(queries.remove(at));
+                return Poll::Ready(outcome);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn parse(name: &str) -> Result<Name, BoxError> {
+    Name::from_ascii(name).map_err(|error| format!("the host is not a valid DNS name: {error}").into())
+}
+
 /// Returns the answer of one family. If the name has no records, the answer has no addresses.
-fn answer_of(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
+fn answer_of(found: Result<Lookup, NetError>) -> Result<Answer, NetError> {
     match found {
         Ok(found) => {
             let valid_for = found.valid_until().saturating_duration_since(time::now());
@@ -218,7 +470,7 @@ fn answer_of(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
             let valid_for = no.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
             Ok(Answer { addresses: Vec::new(), valid_for })
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -228,187 +480,118 @@ fn addresses(found: &Lookup) -> impl Iterator<Item = SocketAddr> + '_ {
     found.map(|address| SocketAddr::new(address, 0))
 }
 
-/// Merges the answers of both families. If the lookup of one family failed, returns the addresses of the other family. If
-/// the other family has no addresses, returns the failure, because the host may exist.
-fn merge(v6: Result<Answer, BoxError>, v4: Result<Answer, BoxError>) -> Result<Answer, BoxError> {
-    match (v6, v4) {
-        (Ok(mut v6), Ok(v4)) => {
-            let is_empty = v6.addresses.is_empty() && v4.addresses.is_empty();
-            let counts = |answer: &Answer| is_empty || !answer.addresses.is_empty();
-            let valid_for =
-                [&v6, &v4].into_iter().filter(|answer| counts(answer)).filter_map(|a| a.valid_for).min();
-            v6.addresses.extend(v4.addresses);
-            Ok(Answer { addresses: v6.addresses, valid_for })
-        }
-        (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.addresses.is_empty() => Ok(some),
-        (Err(error), _) | (_, Err(error)) => Err(error),
-    }
-}
-
-/// Polls two futures until both have ended, and returns both outputs.
-async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    fn advance<F: Future>(future: Pin<&mut F>, out: &mut Option<F::Output>, cx: &mut std::task::Context<'_>) {
-        if out.is_none()
-            && let Poll::Ready(value) = future.poll(cx)
-        {
-            *out = Some(value);
-        }
-    }
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut a_out, mut b_out) = (None, None);
-    poll_fn(|cx| {
-        advance(a.as_mut(), &mut a_out, cx);
-        advance(b.as_mut(), &mut b_out, cx);
-        match (a_out.take(), b_out.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (a, b) => {
-                (a_out, b_out) = (a, b);
-                Poll::Pending
-            }
-        }
-    })
-    .await
-}
-
-/// Maximum number of runtimes whose resolvers are kept. A program has one or two runtimes; a test suite has one for
-/// each test.
+/// Maximum number of runtimes whose clients are kept. A program has one or two runtimes; a test suite has one for each
+/// test.
 const MAX_RUNTIMES: usize = 8;
+
+/// Time between two checks whether the files of the configuration were changed.
+const CHECK: Duration = Duration::from_secs(1);
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+const HOSTS: &str = "/etc/hosts";
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, UdpSocket};
-
-    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
-
     use super::*;
 
-    const NXDOMAIN: u8 = 3;
-    const SERVFAIL: u8 = 2;
-
-    /// Starts a name server on loopback. `dual.` has an address of each family. `four.` has an IPv4 address, and the
-    /// lookup of IPv6 fails. `broken.` has no IPv6 address, and the lookup of IPv4 fails. `empty.` has no address. No
-    /// other name exists.
+    /// Starts a name server on loopback. Every name has the address 192.0.2.1.
     fn server() -> u16 {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         std::thread::spawn(move || {
             let mut query = [0; 512];
             while let Ok((len, peer)) = socket.recv_from(&mut query) {
-                socket.send_to(&reply(&query[..len]), peer).unwrap();
+                let mut end = 12;
+                while query[end] != 0 {
+                    end += usize::from(query[end]) + 1;
+                }
+                let mut out = query[..len.min(end + 5)].to_vec();
+                out[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
+                if query[end + 2] == 1 {
+                    out[7] = 1;
+                    out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
+                }
+                socket.send_to(&out, peer).unwrap();
             }
         });
         port
     }
 
-    fn reply(query: &[u8]) -> Vec<u8> {
-        let mut end = 12;
-        let first = String::from_utf8_lossy(&query[13..13 + usize::from(query[12])]).to_ascii_lowercase();
-        while query[end] != 0 {
-            end += usize::from(query[end]) + 1;
+    /// Writes the files of a test, and returns a resolver that reads them. The folder is named after the test.
+    fn resolver(test: &str, resolv_conf: Option<&str>, hosts: &str, port: u16) -> HickoryResolver {
+        let folder = std::env::temp_dir().join(format!("handclasp-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = ["resolv.conf", "hosts"].map(|name| folder.join(name));
+        if let Some(text) = resolv_conf {
+            std::fs::write(&files[0], text).unwrap();
         }
-        let v4 = query[end + 2] == 1;
-        let mut out = query[..end + 5].to_vec();
-        out[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
-        match (&*first, v4) {
-            ("dual" | "four", true) => {
-                out[7] = 1;
-                out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
-            }
-            ("dual", false) => {
-                out[7] = 1;
-                out.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 30, 0, 16]);
-                out.extend(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets());
-            }
-            ("four", false) | ("broken", true) => out[3] |= SERVFAIL,
-            ("broken" | "empty", _) => {}
-            _ => out[3] |= NXDOMAIN,
-        }
-        out
-    }
-
-    fn resolver(port: u16) -> HickoryResolver {
-        let mut udp = ConnectionConfig::udp();
-        udp.port = port;
-        let server = NameServerConfig::new(IpAddr::from([127, 0, 0, 1]), true, vec![udp]);
-        let mut options = ResolverOpts::default();
-        options.timeout = Duration::from_secs(2);
-        options.attempts = 1;
-        HickoryResolver::with_config(ResolverConfig::from_parts(None, vec![], vec![server]), options)
+        std::fs::write(&files[1], hosts).unwrap();
+        let [resolv_conf, hosts] = files;
+        HickoryResolver::from_files(resolv_conf, hosts, port)
     }
 
     fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
         runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
     }
 
-    #[tokio::test]
-    async fn both_families_are_found_with_the_shorter_ttl() {
-        let resolver = resolver(server());
-        let answer = resolver.resolve("dual.example.", Family::Both).await.unwrap();
-        assert_eq!(
-            answer.addresses,
-            ["[2001:db8::1]:0", "192.0.2.1:0"].map(|a| a.parse::<SocketAddr>().unwrap())
-        );
-        let valid_for = answer.valid_for.unwrap();
-        assert!(valid_for > Duration::from_secs(25) && valid_for <= Duration::from_secs(30), "{valid_for:?}");
-        let v4 = resolver.resolve("dual.example", Family::V4).await.unwrap();
-        assert_eq!(v4.addresses, ["192.0.2.1:0".parse::<SocketAddr>().unwrap()]);
-        let odd = resolver.resolve("dual.a_b.xn--bcher-kva.example", Family::V4).await.unwrap();
-        assert_eq!(odd.addresses.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn no_such_host_is_told_apart_from_failure() {
-        let resolver = resolver(server());
-        for name in ["none.example.", "empty.example."] {
-            assert_eq!(
-                resolver.resolve(name, Family::Both).await.unwrap().addresses,
-                [] as [SocketAddr; 0],
-                "{name}"
-            );
-        }
-        let half = resolver.resolve("four.example.", Family::Both).await.unwrap();
-        assert_eq!(half.addresses, ["192.0.2.1:0".parse::<SocketAddr>().unwrap()], "R-8305-3-3");
-        let error = resolver.resolve("broken.example.", Family::Both).await.unwrap_err().to_string();
-        assert!(error.contains("Server Failure") || error.contains("ServFail"), "{error}");
-        let error = resolver.resolve("a..b", Family::Both).await.unwrap_err().to_string();
-        assert!(error.starts_with("the host is not a valid DNS name: "), "{error}");
-    }
-
     #[test]
-    fn each_runtime_has_a_resolver_of_its_own() {
-        let resolver = resolver(server());
+    fn each_runtime_has_a_client_of_its_own() {
+        let resolver = resolver("runtimes", Some("nameserver 127.0.0.1"), "", server());
         for n in 0..MAX_RUNTIMES + 2 {
             let parked = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let name = format!("dual.n{n}.example.");
+            let name = format!("n{n}.example.");
             parked.block_on(resolver.resolve(&name, Family::Both)).unwrap();
             // The first runtime still exists, but no thread drives it.
-            let answer =
-                on_a_runtime(resolver.resolve(&format!("dual.m{n}.example."), Family::Both)).unwrap();
-            assert_eq!(answer.addresses.len(), 2);
+            let answer = on_a_runtime(resolver.resolve(&format!("m{n}.example."), Family::Both)).unwrap();
+            assert_eq!(answer.addresses.len(), 1);
         }
-        assert_eq!(resolver.runtimes.lock().len(), MAX_RUNTIMES);
+        assert_eq!(resolver.shared.lock().clients.len(), MAX_RUNTIMES);
+        resolver.network_changed();
+        assert_eq!(resolver.shared.lock().clients.len(), 0);
     }
 
-    #[test]
-    fn a_configuration_that_cannot_be_read_is_an_error_of_the_lookup() {
-        let resolver = RuntimeResolver {
-            hosts: Arc::default(),
-            servers: Err(Arc::new(std::io::Error::from(std::io::ErrorKind::NotFound).into())),
-        };
-        let name = Name::from_ascii("a.example").unwrap();
-        let error = on_a_runtime(resolver.look_up(name, Family::Both)).unwrap_err().to_string();
-        assert!(error.contains("(resolv.conf): ") && error.contains("not found"), "{error}");
+    /// A program may start before the network is up. The configuration is therefore read again at each lookup until the
+    /// configuration has a name server.
+    #[tokio::test]
+    async fn a_configuration_that_cannot_be_read_is_an_error_until_it_can() {
+        let resolver = resolver("missing", None, "", server());
+        let path = resolver.shared.source.resolv_conf.clone().unwrap();
+        drop(std::fs::remove_file(&path));
+        for (text, word) in [(None, "no such file"), (Some("search corp"), "no nameservers")] {
+            if let Some(text) = text {
+                std::fs::write(&path, text).unwrap();
+            }
+            let error = resolver.resolve("a.example", Family::Both).await.unwrap_err().to_string();
+            assert!(error.to_lowercase().contains(word) && error.contains("(resolv.conf): "), "{error}");
+        }
+        std::fs::write(&path, "nameserver 127.0.0.1").unwrap();
+        resolver.resolve("a.example", Family::Both).await.unwrap();
     }
 
     #[tokio::test]
     async fn the_hosts_file_comes_first() {
-        let mut hosts = Hosts::default();
-        hosts.read_hosts_conf(&b"192.0.2.7 Fixed.example fixed"[..]).unwrap();
-        let servers = Err(Arc::new(NetError::NoConnections));
-        let resolver = RuntimeResolver { hosts: Arc::new(hosts), servers };
+        let resolver = resolver("hosts", None, "192.0.2.7 Fixed.example fixed", 1);
         for name in ["fixed", "fixed.example", "fixed.example."] {
-            let answer = resolver.look_up(Name::from_ascii(name).unwrap(), Family::Both).await.unwrap();
+            let answer = resolver.resolve(name, Family::Both).await.unwrap();
             assert_eq!(answer.addresses, ["192.0.2.7:0".parse::<SocketAddr>().unwrap()], "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_dns_cannot_have_is_an_error() {
+        let resolver = resolver("names", Some("nameserver 127.0.0.1"), "", server());
+        for name in ["a..b", &*format!("{}.example", "a".repeat(64)), &*"a.".repeat(127), &*"a.".repeat(128)]
+        {
+            let found = resolver.resolve(name, Family::Both).await;
+            let Err(error) = found else {
+                assert_eq!(name.len(), 254, "{name}");
+                continue;
+            };
+            let error = error.to_string();
+            assert!(error.starts_with("the host is not a valid DNS name: "), "{error}");
+        }
+        let odd = resolver.resolve("a_b.xn--bcher-kva.example", Family::V4).await.unwrap();
+        assert_eq!(odd.addresses.len(), 1);
     }
 }

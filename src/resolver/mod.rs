@@ -5,10 +5,16 @@
 //! literal or a name under `localhost` never reaches a resolver, and a lookup that succeeds returns at least one address.
 //! This module knows nothing of connections.
 
+mod cache;
+#[cfg(feature = "hickory-dns")]
+mod files;
 #[cfg(feature = "hickory-dns")]
 mod hickory;
+mod lookups;
 mod overrides;
-mod single_flight;
+#[cfg(feature = "hickory-dns")]
+mod search;
+mod stream;
 mod system;
 
 use std::error::Error as StdError;
@@ -16,15 +22,15 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
 
+pub(crate) use self::cache::Ttl;
 #[cfg(feature = "hickory-dns")]
 pub use self::hickory::HickoryResolver;
+use self::lookups::{Lookups, Outcome};
 pub(crate) use self::overrides::Overrides;
-use self::single_flight::SingleFlight;
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
 use crate::timings::Rounded;
@@ -35,8 +41,10 @@ use crate::timings::Rounded;
 /// does not resolve IP literals, names under `localhost`, and hosts that have an override
 /// ([`ClientBuilder::resolve`](crate::ClientBuilder::resolve)).
 ///
-/// Connections that are dialed at the same time on the same runtime share one lookup of a name. Answers are not cached.
-/// The page on [testing](crate::manual::testing) has a resolver for tests.
+/// All connections of a client that are dialed at the same time share one lookup of a name, on whatever runtime they are
+/// dialed. The client caches answers ([`dns_cache_ttl`](crate::ClientBuilder::dns_cache_ttl)), so that a resolver needs no
+/// cache of its own. The page on [testing](crate::manual::testing) has a resolver for tests, and `examples/resolver.rs` has
+/// one that reads SRV records.
 ///
 /// # Examples
 ///
@@ -75,8 +83,8 @@ use crate::timings::Rounded;
 pub trait Resolve: Send + Sync + 'static {
     /// Looks up the addresses of `name` and returns them. The client ignores addresses that are not of `family`.
     ///
-    /// `name` is the host name of the URL in ASCII (internationalized labels are A-labels), in lower case. A name with a
-    /// final dot is absolute, so that no search domain is added to it.
+    /// `name` is the host name as the URL has it: in ASCII (internationalized labels are A-labels) and in lower case. A final
+    /// dot means that the name is absolute, so that no search list applies to it.
     ///
     /// An answer without addresses means that the name has no address. After such an answer the request fails with
     /// [`ErrorKind::Dns`](crate::ErrorKind::Dns).
@@ -105,15 +113,106 @@ pub trait Resolve: Send + Sync + 'static {
     fn is_ordered(&self) -> bool {
         true
     }
-}
 
-/// The addresses that a lookup finds, in batches. No address comes twice. An error comes last, and only if there is no
-/// address.
-pub(crate) type Addresses<'a> =
-    Pin<Box<dyn Stream<Item = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
+    /// Looks up the addresses of `name` and yields them as they become known. The client calls this method instead of
+    /// [`resolve`](Self::resolve), and begins to connect when the first addresses arrive.
+    ///
+    /// Implement this method if one part of an answer may come much later than another part, as when the two families
+    /// are looked up by two queries. The default yields the answer of [`resolve`](Self::resolve).
+    ///
+    /// Each item is a part of the answer. The end of the stream means that the answer is complete. If no part has an
+    /// address, the name has no address. The time for which the whole answer may be cached is the shortest of its parts.
+    ///
+    /// # Errors
+    ///
+    /// The client reads no item after an error. An error after addresses means that the rest of the answer is missing. The
+    /// client then uses the addresses, and caches them only for a short time.
+    ///
+    /// # Cancel safety
+    ///
+    /// The client may drop the stream at any time. Several tasks may poll the stream one after another.
+    ///
+    /// # Examples
+    ///
+    /// A resolver that yields the addresses of its cache file before those of a slow directory:
+    ///
+    /// ```
+    /// use std::future::Future;
+    /// use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+    /// use std::pin::Pin;
+    ///
+    /// use futures_core::Stream;
+    /// use futures_util::stream::{self, StreamExt};
+    /// use handclasp::{Answer, BoxError, Client, Family, Resolve};
+    ///
+    /// struct TwoParts;
+    ///
+    /// async fn from_file() -> Result<Answer, BoxError> {
+    ///     Ok(Answer::new([SocketAddr::from((Ipv6Addr::LOCALHOST, 0))]))
+    /// }
+    ///
+    /// async fn from_directory() -> Result<Answer, BoxError> {
+    ///     Ok(Answer::new([SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]))
+    /// }
+    ///
+    /// impl Resolve for TwoParts {
+    ///     fn resolve(
+    ///         &self,
+    ///         name: &str,
+    ///         family: Family,
+    ///     ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+    ///         let mut parts = self.resolve_stream(name, family);
+    ///         Box::pin(async move {
+    ///             let mut all = Answer::default();
+    ///             while let Some(part) = parts.next().await {
+    ///                 all.addresses.extend(part?.addresses);
+    ///             }
+    ///             Ok(all)
+    ///         })
+    ///     }
+    ///
+    ///     fn resolve_stream(
+    ///         &self,
+    ///         _name: &str,
+    ///         _family: Family,
+    ///     ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
+    ///         Box::pin(stream::once(from_file()).chain(stream::once(from_directory())))
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), BoxError> {
+    /// let client = Client::builder().dns_resolver(TwoParts).build()?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn resolve_stream(
+        &self,
+        name: &str,
+        family: Family,
+    ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
+        Box::pin(stream::once(self.resolve(name, family)))
+    }
+
+    /// Tells the resolver that the machine is in another network now.
+    /// [`Pool::on_network_change`](crate::Pool::on_network_change) calls this method.
+    ///
+    /// A resolver that keeps answers, connections or the addresses of name servers forgets them. The default does nothing.
+    fn network_changed(&self) {}
+}
 
 /// Future that [`Resolve::resolve`] returns.
 pub(crate) type Resolving = Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
+
+/// Stream that [`Resolve::resolve_stream`] returns.
+pub(crate) type Parts = Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>>;
+
+/// Addresses of a host in the order in which they become known, in batches.
+///
+/// Each batch has at least one address, and no address comes twice. The ports are filled in. The stream ends when the
+/// lookup is complete. If nothing was found, the last item is the only error.
+pub(crate) type Addresses<'a> =
+    Pin<Box<dyn Stream<Item = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
 
 /// Address families that a lookup asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,6 +280,21 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Adds a part of the answer. The whole answer is valid for the shortest time of the parts that have addresses. If no
+    /// part has addresses, the shortest time of all parts counts.
+    pub(crate) fn add(&mut self, part: Self) {
+        match (self.addresses.is_empty(), part.addresses.is_empty()) {
+            (true, false) => *self = part,
+            (false, true) => {}
+            _ => {
+                self.valid_for = [self.valid_for, part.valid_for].into_iter().flatten().min();
+                self.addresses.extend(part.addresses);
+            }
+        }
+    }
+}
+
 impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     fn resolve(&self, name: &str, family: Family) -> Resolving {
         (**self).resolve(name, family)
@@ -189,14 +303,22 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     fn is_ordered(&self) -> bool {
         (**self).is_ordered()
     }
+
+    fn resolve_stream(&self, name: &str, family: Family) -> Parts {
+        (**self).resolve_stream(name, family)
+    }
+
+    fn network_changed(&self) {
+        (**self).network_changed();
+    }
 }
 
 /// Resolver of one client. The sources are asked in this order: overrides, IP literals, `localhost`, and a [`Resolve`].
-/// Concurrent dials of one name share one lookup of the [`Resolve`].
+/// A cache stands in front of the [`Resolve`], and concurrent dials of one name share one lookup.
 pub(crate) struct Resolver {
     overrides: Overrides,
     is_ordered: bool,
-    resolve: SingleFlight,
+    resolve: Lookups,
 }
 
 impl Resolver {
@@ -204,12 +326,19 @@ impl Resolver {
     /// `getaddrinfo` otherwise.
     pub(crate) fn new(overrides: Overrides, resolve: Option<Arc<dyn Resolve>>) -> Self {
         let resolve = resolve.unwrap_or_else(default_resolver);
-        Self { overrides, is_ordered: resolve.is_ordered(), resolve: SingleFlight::new(resolve) }
+        let is_ordered = resolve.is_ordered();
+        Self { overrides, is_ordered, resolve: Lookups::new(resolve, Ttl::default()) }
     }
 
     /// Whether answers are in the order in which their addresses are to be tried.
     pub(crate) fn is_ordered(&self) -> bool {
         self.is_ordered
+    }
+
+    /// Returns the resolver with an empty cache that has these bounds.
+    pub(crate) fn with_ttl(mut self, ttl: Ttl) -> Self {
+        self.resolve = self.resolve.with_ttl(ttl);
+        self
     }
 
     /// Returns the addresses of `host` that are known without a lookup.
@@ -226,53 +355,72 @@ impl Resolver {
         })
     }
 
-    /// Looks up the addresses of `host` of this family. The lookup has no time limit.
-    pub(crate) fn addresses<'a>(&'a self, host: &'a str, port: u16, family: Family) -> Addresses<'a> {
-        Box::pin(Batch(Some(Box::pin(self.lookup(host, port, family, Duration::MAX)))))
+    /// Looks up the addresses of `host`. Addresses that are known without a lookup may be of any family.
+    ///
+    /// The lookup has no time limit. The caller drops the stream when the caller has waited long enough.
+    pub(crate) fn addresses(&self, host: &str, port: u16, family: Family) -> Addresses<'_> {
+        if let Some(addresses) = self.known(host, port) {
+            return Box::pin(stream::once(std::future::ready(Ok(addresses))));
+        }
+        let answers = Some(self.resolve.ask(host, family));
+        let batches = Batches { name: host.to_owned(), port, family, answers, told: Vec::new() };
+        Box::pin(stream::unfold(batches, Batches::next))
     }
 
-    /// Returns the addresses of `host`: at least one address, and no address twice. Addresses that are known without a
-    /// lookup may be of any family.
-    pub(crate) async fn lookup(
-        &self,
-        host: &str,
-        port: u16,
-        family: Family,
-        timeout: Duration,
-    ) -> Result<Vec<SocketAddr>, ResolveError> {
-        if let Some(addresses) = self.known(host, port) {
-            return Ok(addresses);
-        }
-        let error = |kind| ResolveError { name: host.to_owned(), kind };
-        let answer = tokio::time::timeout(timeout, self.resolve.resolve(host, family))
-            .await
-            .map_err(|_| error(ResolveErrorKind::TimedOut { after: timeout, setting: "dns_timeout" }))?
-            .map_err(|source| error(ResolveErrorKind::Failed(source)))?;
+    /// Whether the cache has an answer for `host` that is used without waiting for a lookup.
+    pub(crate) fn is_cached(&self, host: &str, family: Family) -> bool {
+        self.resolve.is_known(host, family)
+    }
 
-        let mut addresses = Vec::with_capacity(answer.addresses.len());
-        for address in answer.addresses.into_iter().filter(|address| family.includes(address.ip())) {
-            let address = with_port(address, port);
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-        if addresses.is_empty() { Err(error(ResolveErrorKind::NotFound(family))) } else { Ok(addresses) }
+    /// Empties the cache, and tells the resolver that the machine is in another network now.
+    pub(crate) fn network_changed(&self) {
+        self.resolve.network_changed();
     }
 }
 
-/// The one batch of a lookup that tells no partial answers.
-struct Batch<'a>(Option<Found<'a>>);
+/// Makes batches of addresses out of the parts of an answer.
+struct Batches<S> {
+    name: String,
+    port: u16,
+    family: Family,
+    /// Parts of the answer. `None` once the stream has ended.
+    answers: Option<S>,
+    /// Addresses that were yielded.
+    told: Vec<SocketAddr>,
+}
 
-type Found<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
+impl<S: Stream<Item = Outcome> + Unpin> Batches<S> {
+    /// Returns the next batch of addresses that were not yielded before, or the error if nothing was found.
+    async fn next(mut self) -> Option<(Result<Vec<SocketAddr>, ResolveError>, Self)> {
+        let kind = loop {
+            match stream::next(self.answers.as_mut()?).await {
+                Some(Ok(answer)) => {
+                    let batch = self.new_addresses(&answer);
+                    if !batch.is_empty() {
+                        self.told.extend(&batch);
+                        return Some((Ok(batch), self));
+                    }
+                }
+                Some(Err(source)) => break ResolveErrorKind::Failed(source),
+                None => break ResolveErrorKind::NotFound(self.family),
+            }
+        };
+        self.answers = None;
+        if !self.told.is_empty() {
+            return None;
+        }
+        Some((Err(ResolveError { name: self.name.clone(), kind }), self))
+    }
 
-impl Stream for Batch<'_> {
-    type Item = Result<Vec<SocketAddr>, ResolveError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(found) = &mut self.0 else { return Poll::Ready(None) };
-        let found = std::task::ready!(found.as_mut().poll(cx));
-        self.0 = None;
-        Poll::Ready(Some(found))
+    fn new_addresses(&self, answer: &Answer) -> Vec<SocketAddr> {
+        let mut new = Vec::with_capacity(answer.addresses.len());
+        for address in answer.addresses.iter().filter(|address| self.family.includes(address.ip())) {
+            let address = with_port(*address, self.port);
+            if !self.told.contains(&address) && !new.contains(&address) {
+                new.push(address);
+            }
+        }
+        new
     }
 }
 
@@ -395,8 +543,33 @@ mod tests {
         Resolver::new(overrides, Some(Arc::new(Fixed(Some(addresses)))))
     }
 
+    /// Returns the addresses of `host` that became known within `timeout`.
+    async fn look_up(
+        resolver: &Resolver,
+        host: &str,
+        family: Family,
+        timeout: Duration,
+    ) -> Result<Vec<SocketAddr>, ResolveError> {
+        let mut batches = resolver.addresses(host, 80, family);
+        let mut found = Vec::new();
+        let all = async {
+            while let Some(batch) = stream::next(&mut batches).await {
+                found.extend(batch?);
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(timeout, all).await {
+            Ok(Err(error)) => Err(error),
+            Err(_) if found.is_empty() => {
+                let kind = ResolveErrorKind::TimedOut { after: timeout, setting: "dns_timeout" };
+                Err(ResolveError { name: host.to_owned(), kind })
+            }
+            Ok(Ok(())) | Err(_) => Ok(found),
+        }
+    }
+
     async fn lookup(resolver: &Resolver, host: &str) -> Result<Vec<String>, String> {
-        let found = resolver.lookup(host, 80, Family::Both, LONG).await;
+        let found = look_up(resolver, host, Family::Both, LONG).await;
         found.map(|all| all.iter().map(ToString::to_string).collect()).map_err(|e| e.to_string())
     }
 
@@ -444,7 +617,7 @@ mod tests {
     async fn answers_are_of_the_family_asked_for_and_listed_once() {
         let resolver = resolver(Overrides::default(), &["192.0.2.1:0", "[::9]:0", "192.0.2.1:80"]);
         assert_eq!(lookup(&resolver, "a.example").await.unwrap(), ["192.0.2.1:80", "[::9]:80"]);
-        let v6 = resolver.lookup("a.example", 80, Family::V6, LONG).await.unwrap();
+        let v6 = look_up(&resolver, "a.example", Family::V6, LONG).await.unwrap();
         assert_eq!(v6, ["[::9]:80".parse().unwrap()]);
     }
 

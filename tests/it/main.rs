@@ -62,6 +62,8 @@ mod lenient;
 mod liveness;
 mod manual;
 mod moved;
+#[cfg(all(feature = "hickory-dns", feature = "test-util"))]
+mod names;
 mod parked;
 mod pool;
 #[cfg(feature = "url")]

@@ -11,6 +11,7 @@
 pub mod arrival;
 pub mod conformance;
 pub mod dials;
+pub mod dns;
 pub mod endings;
 pub mod example;
 pub mod layer;

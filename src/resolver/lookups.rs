@@ -1,0 +1,488 @@
+//! Lookups that many tasks share, and the cache in front of the lookups.
+//!
+//! The first task that asks for a name that is not in the cache is the leader, which polls the lookup. Tasks that ask
+//! during the lookup are followers, which get each part of the answer when the leader does. If the leader is dropped, one
+//! follower becomes the leader. Tasks of all runtimes share a lookup, but a lookup is only polled on the runtime on which
+//! it began, and a follower of another runtime waits only for a second, because the leader's runtime may be parked.
+//!
+//! ```text
+//! leader      asks ---- polls ---- dropped: leaves the lookup, wakes the followers
+//! follower         asks ---- waits ......... leads: polls ---- answer: all are woken, the cache keeps the answer
+//! newcomer                                        asks: leads a lookup of its own, if nothing was found yet
+//! ```
+//!
+//! A task that asks after the leader was dropped begins a new lookup, because the leader may have been dropped for
+//! waiting too long, and the old lookup may never end. If a part of the answer was found and nobody waits for the rest,
+//! a task of its own completes the lookup within a time limit, so that the cache gets the whole answer. A task of its own
+//! also refreshes a stale answer. There is at most one such task for each lookup.
+//!
+//! Invariants: while a lock is held, no code of the resolver runs and no value of the resolver is dropped. No two locks
+//! are held at the same time.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+use tokio::runtime::{Handle, Id};
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+
+use super::cache::{Cache, Content, Found, REFRESH_LIMIT, Ttl};
+use super::{Answer, Family, Parts, Resolve, stream};
+use crate::error::BoxError;
+use crate::time;
+
+/// A resolver in front of which stands a cache, and which looks the same name up only once at a time.
+pub(super) struct Lookups {
+    shared: Arc<Shared>,
+}
+
+/// A part of an answer, or the failure of a lookup. All tasks that wait for a lookup get the same failure.
+pub(super) type Outcome = Result<Answer, Arc<dyn StdError + Send + Sync>>;
+
+struct Shared {
+    resolver: Arc<dyn Resolve>,
+    state: Mutex<State>,
+}
+
+struct State {
+    cache: Cache<Question, Answer>,
+    /// Lookups under way, which newcomers join.
+    running: HashMap<Question, Arc<Lookup>>,
+}
+
+/// Key of a lookup: equal questions share one lookup and one answer.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Question {
+    name: Box<str>,
+    family: Family,
+}
+
+/// A lookup, and the tasks that wait for the lookup.
+struct Lookup {
+    /// Epoch of the cache in which the lookup began.
+    epoch: u64,
+    progress: Mutex<Progress>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Number of tasks that take part, including the leader.
+    members: usize,
+    /// Runtime of the leader. The inner `None` stands for no runtime.
+    leader: Option<Option<Id>>,
+    /// Unfinished stream of a leader that was dropped, and the leader's runtime.
+    left: Option<(Option<Id>, Parts)>,
+    /// Parts of the answer that were found so far.
+    parts: Vec<Answer>,
+    /// The end of the lookup.
+    end: Option<Result<(), Arc<dyn StdError + Send + Sync>>>,
+}
+
+impl Lookups {
+    pub(super) fn new(resolver: Arc<dyn Resolve>, ttl: Ttl) -> Self {
+        let state = State { cache: Cache::new(ttl), running: HashMap::new() };
+        Self { shared: Arc::new(Shared { resolver, state: Mutex::new(state) }) }
+    }
+
+    /// Returns the resolver with an empty cache that has these bounds.
+    pub(super) fn with_ttl(self, ttl: Ttl) -> Self {
+        Self::new(Arc::clone(&self.shared.resolver), ttl)
+    }
+
+    /// Looks up `name` and returns the parts of the answer: from the cache, from a lookup that is under way, or from a new
+    /// lookup.
+    pub(super) fn ask(
+        &self,
+        name: &str,
+        family: Family,
+    ) -> impl Stream<Item = Outcome> + Send + Unpin + use<> {
+        let question = Question { name: name.into(), family };
+        let asking = Asking::New(Arc::clone(&self.shared), question);
+        stream::unfold(asking, Asking::next)
+    }
+
+    /// Whether the cache has an answer that is used without waiting for a lookup.
+    pub(super) fn is_known(&self, name: &str, family: Family) -> bool {
+        let question = Question { name: name.into(), family };
+        let now = time::now();
+        self.shared.lock().cache.is_known(&question, now)
+    }
+
+    /// Empties the cache, and tells the resolver that the machine is in another network now. No task joins a lookup that
+    /// began before.
+    pub(super) fn network_changed(&self) {
+        let mut state = self.shared.lock();
+        state.cache.clear();
+        let running = std::mem::take(&mut state.running);
+        drop(state);
+        drop(running);
+        self.shared.resolver.network_changed();
+    }
+}
+
+/// A task that asks for a name.
+enum Asking {
+    New(Arc<Shared>, Question),
+    Member(Box<Member>),
+    Ended,
+}
+
+impl Asking {
+    /// Returns the next part of the answer.
+    async fn next(self) -> Option<(Outcome, Self)> {
+        let mut member = match self {
+            Self::New(shared, question) => match shared.begin(&question) {
+                Begun::Known(answer) => return Some((Ok(answer), Self::Ended)),
+                Begun::Joined(member) => member,
+            },
+            Self::Member(member) => member,
+            Self::Ended => return None,
+        };
+        match member.next().await {
+            Next::Part(answer) => Some((Ok(answer), Self::Member(member))),
+            Next::Last(last) => Some((last, Self::Ended)),
+            Next::End => None,
+        }
+    }
+}
+
+/// First step of a task that asks.
+enum Begun {
+    /// The cache has the answer.
+    Known(Answer),
+    /// The task takes part in a lookup.
+    Joined(Box<Member>),
+}
+
+impl Shared {
+    /// Returns the answer of the cache, or a member of a lookup.
+    fn begin(self: &Arc<Self>, question: &Question) -> Begun {
+        let now = time::now();
+        let mut state = self.lock();
+        let (stale, wait) = match state.cache.find(question, now) {
+            Found::Fresh(answer) => return Begun::Known(answer),
+            Found::Nothing => (None, Duration::ZERO),
+            Found::Stale { value, begin, wait } => {
+                let is_running = state.running.contains_key(question);
+                let refresh = (begin && !is_running).then(|| state.join(question));
+                drop(state);
+                if let Some(lookup) = refresh {
+                    let mut refresh = Member::of(self, question, lookup);
+                    refresh.lead();
+                    refresh.complete();
+                }
+                state = self.lock();
+                // Without a lookup to wait for, the stale answer is all there is.
+                if wait.is_zero() || !state.running.contains_key(question) {
+                    return Begun::Known(value);
+                }
+                (Some(value), wait)
+            }
+        };
+        let lookup = state.join(question);
+        drop(state);
+        let mut member = Box::new(Member::of(self, question, lookup));
+        member.stale = stale.map(|answer| (answer, now + wait));
+        Begun::Joined(member)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Returns the lookup of `question` that is under way, or a new one.
+    fn join(&mut self, question: &Question) -> Arc<Lookup> {
+        let epoch = self.cache.epoch();
+        Arc::clone(self.running.entry(question.clone()).or_insert_with(|| Lookup::new(epoch)))
+    }
+
+    fn is_running(&self, question: &Question, lookup: &Arc<Lookup>) -> bool {
+        self.running.get(question).is_some_and(|known| Arc::ptr_eq(known, lookup))
+    }
+}
+
+impl Lookup {
+    fn new(epoch: u64) -> Arc<Self> {
+        Arc::new(Self { epoch, progress: Mutex::default(), changed: Notify::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task that takes part in a lookup. Its drop leaves the lookup to the other members.
+struct Member {
+    shared: Arc<Shared>,
+    question: Question,
+    lookup: Arc<Lookup>,
+    /// Number of parts of the answer that this task has returned.
+    read: usize,
+    is_leader: bool,
+    /// Stream that the leader polls.
+    parts: Option<Parts>,
+    /// Time until which this task waits for a leader of another runtime.
+    patience: Option<Instant>,
+    /// Answer that is used if no other answer comes until this time.
+    stale: Option<(Answer, Instant)>,
+    /// Whether the member is a task that completes or refreshes.
+    is_completing: bool,
+}
+
+/// What a member returns next.
+enum Next {
+    Part(Answer),
+    Last(Outcome),
+    End,
+}
+
+/// What a member does next.
+enum Turn {
+    Part(Answer),
+    End(Result<(), Arc<dyn StdError + Send + Sync>>),
+    Poll,
+    Wait { is_foreign: bool },
+}
+
+impl Member {
+    fn of(shared: &Arc<Shared>, question: &Question, lookup: Arc<Lookup>) -> Self {
+        lookup.lock().members += 1;
+        Self {
+            shared: Arc::clone(shared),
+            question: question.clone(),
+            lookup,
+            read: 0,
+            is_leader: false,
+            parts: None,
+            patience: None,
+            stale: None,
+            is_completing: false,
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        let Some((_, deadline)) = self.stale else { return self.next_part().await };
+        match timeout_at(deadline.into(), self.next_part()).await {
+            Err(_) | Ok(Next::Last(Err(_))) => match self.stale.take() {
+                Some((stale, _)) => Next::Last(Ok(stale)),
+                None => Next::End,
+            },
+            Ok(next) => {
+                if matches!(&next, Next::Part(part) if !part.addresses.is_empty()) {
+                    self.stale = None;
+                }
+                next
+            }
+        }
+    }
+
+    /// Returns the next part of the answer, as the leader or as a follower.
+    async fn next_part(&mut self) -> Next {
+        loop {
+            let lookup = Arc::clone(&self.lookup);
+            let mut changed = pin!(lookup.changed.notified());
+            // The notification is enabled before the turn is read, so that a change which comes right after the read
+            // still wakes the task.
+            changed.as_mut().enable();
+            match self.turn() {
+                Turn::Part(answer) => return Next::Part(answer),
+                Turn::End(Ok(())) => return Next::End,
+                Turn::End(Err(error)) => return Next::Last(Err(error)),
+                Turn::Poll => match self.poll_part().await {
+                    Some(Ok(part)) => self.publish(part),
+                    Some(Err(error)) => self.end(Err(error.into())),
+                    None => self.end(Ok(())),
+                },
+                Turn::Wait { is_foreign: false } => changed.await,
+                Turn::Wait { is_foreign: true } => {
+                    let until = *self.patience.get_or_insert_with(|| time::after(time::now(), PATIENCE));
+                    if timeout_at(until.into(), changed).await.is_err() {
+                        self.move_on();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decides what this task does next. If the lookup has no leader, this task becomes the leader.
+    fn turn(&mut self) -> Turn {
+        let progress = self.lookup.lock();
+        if let Some(part) = progress.parts.get(self.read) {
+            self.read += 1;
+            return Turn::Part(part.clone());
+        }
+        if let Some(end) = &progress.end {
+            return Turn::End(end.clone());
+        }
+        match progress.leader {
+            Some(_) if self.is_leader => Turn::Poll,
+            Some(runtime) => Turn::Wait { is_foreign: runtime != here() },
+            None => {
+                drop(progress);
+                self.lead();
+                if self.is_leader { Turn::Poll } else { Turn::Wait { is_foreign: false } }
+            }
+        }
+    }
+
+    /// Makes this task the leader if there is none, and takes over the stream that an earlier leader left.
+    fn lead(&mut self) {
+        let mut progress = self.lookup.lock();
+        if progress.leader.is_some() || progress.end.is_some() {
+            return;
+        }
+        progress.leader = Some(here());
+        let left = progress.left.take();
+        drop(progress);
+        self.is_leader = true;
+        // A stream of another runtime is dropped.
+        self.parts = left.filter(|(runtime, _)| *runtime == here()).map(|(_, parts)| parts);
+        if self.parts.is_none() {
+            self.parts = Some(self.shared.resolver.resolve_stream(&self.question.name, self.question.family));
+        }
+    }
+
+    /// Polls the stream of the leader.
+    async fn poll_part(&mut self) -> Option<Result<Answer, BoxError>> {
+        poll_fn(|cx| {
+            // The stream is taken out while it is polled, so that a stream that panics is not polled again. After a panic,
+            // a follower begins a new lookup.
+            let Some(mut parts) = self.parts.take() else { return Poll::Pending };
+            let polled = parts.as_mut().poll_next(cx);
+            self.parts = Some(parts);
+            polled
+        })
+        .await
+    }
+
+    fn publish(&self, part: Answer) {
+        self.lookup.lock().parts.push(part);
+        self.lookup.changed.notify_waiters();
+    }
+
+    /// Ends the lookup, and gives the answer to the cache.
+    fn end(&mut self, end: Result<(), Arc<dyn StdError + Send + Sync>>) {
+        let has_failed = end.is_err();
+        let parts = self.parts.take();
+        let mut progress = self.lookup.lock();
+        progress.end = Some(end);
+        let mut whole = Answer::default();
+        progress.parts.iter().for_each(|part| whole.add(part.clone()));
+        drop(progress);
+        // A later leader may have found the same addresses again.
+        let mut known = Vec::with_capacity(whole.addresses.len());
+        whole.addresses.retain(|address| {
+            !known.contains(address) && {
+                known.push(*address);
+                true
+            }
+        });
+
+        let now = time::now();
+        let epoch = self.lookup.epoch;
+        let question = self.question.clone();
+        let mut state = self.shared.lock();
+        let ended = state.is_running(&question, &self.lookup).then(|| state.running.remove(&question));
+        let valid_for = whole.valid_for;
+        match (whole.addresses.is_empty(), has_failed) {
+            (true, true) => state.cache.fail(&question, epoch, now),
+            (true, false) => state.cache.keep(question, whole, Content::Nothing, valid_for, epoch, now),
+            (false, true) => state.cache.keep(question, whole, Content::Partial, valid_for, epoch, now),
+            (false, false) => state.cache.keep(question, whole, Content::Whole, valid_for, epoch, now),
+        }
+        drop(state);
+        drop((ended, parts));
+        self.lookup.changed.notify_waiters();
+    }
+
+    /// Leaves a lookup whose leader is on another runtime and does not answer, for a lookup of this runtime.
+    fn move_on(&mut self) {
+        let mut state = self.shared.lock();
+        let is_same = state.is_running(&self.question, &self.lookup);
+        let old = is_same.then(|| state.running.remove(&self.question));
+        let lookup = state.join(&self.question);
+        drop(state);
+        let mut member = Self::of(&self.shared, &self.question, lookup);
+        member.patience = self.patience;
+        member.stale = self.stale.take();
+        drop(old);
+        // The replaced member leaves the earlier lookup.
+        *self = member;
+    }
+
+    /// Completes the lookup in a task of its own.
+    fn complete(mut self) {
+        self.is_completing = true;
+        self.read = 0;
+        let deadline = time::after(time::now(), REFRESH_LIMIT);
+        drop(tokio::spawn(async move {
+            let all = async { while let Next::Part(_) = self.next_part().await {} };
+            if timeout_at(deadline.into(), all).await.is_err() && self.is_leader {
+                let error = BoxError::from(format!("the lookup did not end within {REFRESH_LIMIT:?}"));
+                self.end(Err(error.into()));
+            }
+        }));
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut progress = self.lookup.lock();
+        progress.members -= 1;
+        let has_ended = progress.end.is_some();
+        if self.is_leader && !has_ended {
+            let runtime = progress.leader.take().flatten();
+            progress.left = self.parts.take().map(|parts| (runtime, parts));
+        }
+        let has_found = progress.parts.iter().any(|part| !part.addresses.is_empty());
+        let is_last = progress.members == 0;
+        let can_complete =
+            progress.left.as_ref().is_some_and(|(runtime, _)| runtime.is_some() && *runtime == here());
+        let left = if is_last && !(has_found && can_complete) { progress.left.take() } else { None };
+        drop(progress);
+        if has_ended {
+            return;
+        }
+        if is_last && has_found && can_complete && !self.is_completing {
+            let mut member = Self::of(&self.shared, &self.question, Arc::clone(&self.lookup));
+            member.lead();
+            return member.complete();
+        }
+        if is_last || self.is_leader && !has_found {
+            let now = time::now();
+            let mut state = self.shared.lock();
+            let is_running = state.is_running(&self.question, &self.lookup);
+            let removed = is_running.then(|| state.running.remove(&self.question));
+            if is_last {
+                state.cache.fail(&self.question, self.lookup.epoch, now);
+            }
+            drop(state);
+            drop((removed, left));
+        }
+        if self.is_leader {
+            self.lookup.changed.notify_waiters();
+        }
+    }
+}
+
+/// Returns the current runtime.
+fn here() -> Option<Id> {
+    Handle::try_current().map(|handle| handle.id()).ok()
+}
+
+/// Time for which a task waits for a lookup of another runtime. A runtime that runs polls its lookup all the time, so
+/// that a longer wait means a slow lookup or a runtime that does not run.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "lookups_tests.rs"]
+mod tests;
