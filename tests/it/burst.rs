@@ -176,7 +176,10 @@ async fn rule_11_a_name_not_found_fails_those_who_queued_before_the_dial() {
         Ok(())
     });
     let lookups = Lookups::default();
-    let client = Client::builder().max_connections_per_host(1).dns_resolver(lookups.clone()).build().unwrap();
+    // The cache is off, so that each dial looks the name up.
+    let none = std::time::Duration::ZERO;
+    let builder = Client::builder().dns_cache_ttl(none, none);
+    let client = builder.max_connections_per_host(1).dns_resolver(lookups.clone()).build().unwrap();
     let url = |path: &str| format!("http://burst.test:{}{path}", server.address().port());
     let holder = ask(&client, url("/holder"));
     lookups.want().await.send(vec![LOOPBACK]).unwrap();
