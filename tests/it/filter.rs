@@ -8,6 +8,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use handclasp::{AddressFilter, Answer, BoxError, Client, Error, ErrorKind, Family, Phase, Resolve, Written};
 
@@ -129,7 +130,9 @@ async fn a_31_a_name_that_resolves_to_another_address_later_is_checked_again() {
     });
     let filter = AddressFilter::deny(["127.0.0.2", "::1"]).unwrap();
     let answers = Answers::new(&[&["127.0.0.1"], &["127.0.0.2", "::ffff:127.0.0.2"]]);
-    let client = Client::builder().address_filter(filter).dns_resolver(answers).build().unwrap();
+    let client = Client::builder().address_filter(filter).dns_resolver(answers);
+    // Each dial looks the name up.
+    let client = client.dns_cache_ttl(Duration::ZERO, Duration::ZERO).build().unwrap();
     let url = format!("http://a.test:{}/", server.address().port());
     let response = within(20, client.get(&url).send()).await.unwrap();
     assert_eq!(response.connection().peer_addr(), Some(server.address()), "A-31");
@@ -143,7 +146,9 @@ async fn an_answer_that_is_partly_refused_connects_to_the_rest() {
     let server = Server::echo();
     let filter = AddressFilter::deny(["127.0.0.2", "::/0"]).unwrap();
     let answers = Answers::new(&[&["127.0.0.2", "::1", "127.0.0.1"], &["::1", "127.0.0.3"]]);
-    let client = Client::builder().address_filter(filter).dns_resolver(answers).build().unwrap();
+    let client = Client::builder().address_filter(filter).dns_resolver(answers);
+    // Each dial looks the name up.
+    let client = client.dns_cache_ttl(Duration::ZERO, Duration::ZERO).build().unwrap();
     let url = format!("http://a.test:{}/", server.address().port());
     let response = within(20, client.get(&url).send()).await.unwrap();
     assert_eq!(response.connection().peer_addr(), Some(server.address()));

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use handclasp::{Answer, BoxError, Client, DropReason, Family, Resolve};
 use tokio::task::JoinHandle;
@@ -46,8 +47,9 @@ fn servers(number: usize, signal: &Signal) -> Vec<Server> {
     (0..number).map(start).collect()
 }
 
+/// Returns a builder of a client that looks the name up at each dial.
 fn builder(addresses: &Addresses) -> handclasp::ClientBuilder {
-    Client::builder().dns_resolver(addresses.clone())
+    Client::builder().dns_resolver(addresses.clone()).dns_cache_ttl(Duration::ZERO, Duration::ZERO)
 }
 
 async fn get(client: &Client, target: &str) -> handclasp::Result<String> {
