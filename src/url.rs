@@ -70,7 +70,7 @@ mod sealed {
             self.take_apart(&mut None)
         }
 
-        /// Returns the URI of the URL after it was joined to `base`. Stores the fragment as `take_apart` does.
+        /// Joins the URL to `base`, and returns the URI of the joined URL. Stores the fragment as `take_apart` does.
         #[cfg(feature = "url")]
         fn join_to(self, base: &url::Url, fragment: &mut Option<String>) -> Result<Uri>;
     }

@@ -70,7 +70,7 @@ pub(crate) async fn run(options: Options) -> ExitCode {
     }
     match outcome {
         Ok(()) => {}
-        // The reader of the bodies has read enough.
+        // The reader of the output has closed the pipe, which is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return work.status(),
         Err(error) => {
             show::complain(format_args!("cannot write the body: {error}"));

@@ -57,7 +57,7 @@ pub(crate) fn take_user(uri: &mut Uri, headers: &mut HeaderMap) -> Result<()> {
 /// Marks the credentials and the cookies in `headers` as sensitive, so that `Debug` of the map does not print them.
 pub(crate) fn mark_secrets(headers: &mut HeaderMap) {
     for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-        // The map is asked first, because an entry may need room in the map.
+        // `contains_key` comes first, because `try_entry` may reserve space for a new field.
         if headers.contains_key(&name)
             && let Ok(Entry::Occupied(mut fields)) = headers.try_entry(name)
         {

@@ -114,8 +114,8 @@ pub(crate) struct Settings {
     pub(crate) is_raw: bool,
 }
 
-/// The settings of one request, as the request keeps them. Boxed because few requests have settings: keeps requests
-/// small. The first write makes the box.
+/// The settings of one request that has not been sent yet. Boxed because few requests have settings: keeps requests
+/// small. The first mutable access allocates the box.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OwnSettings(Option<Box<Settings>>);
 

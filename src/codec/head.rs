@@ -153,7 +153,7 @@ impl Scan {
         self.section == Section::Head && leniency.mends_lines()
     }
 
-    /// Mends the field line before the current line, if it is certain that the current line does not continue it.
+    /// Mends the previous field line, unless the current line may be a fold of the previous line.
     fn mend(&mut self, window: &mut [u8], leniency: Leniency) -> Result<(), ProtocolError> {
         let next = window.get(self.at..).unwrap_or_default();
         if self.fields == 0 || matches!(next, [] | [b'\r'] | [b' ' | b'\t', ..]) {

@@ -140,7 +140,7 @@ fn a_29_a_line_that_may_frame_the_message_is_an_error_in_any_case() {
             assert!(seen.head.is_none() && seen.reasons.contains(&CloseReason::Protocol), "{wire:?}");
         }
     }
-    // The status line, the chunked coding and the trailers are as strict as ever.
+    // Neither leniency applies to the status line, the chunked coding or the trailers.
     for wire in [
         "HTTP/1.1 200 O\0K\r\nno colon\r\n\r\n",
         "HTTP/1.1 20x OK\r\nno colon\r\n\r\n",
