@@ -214,6 +214,7 @@ struct Section {
     has_fold: bool,
     /// Whether a folded field is one that frames the message or says how long the connection lasts.
     has_framing_fold: bool,
+    /// Whether a line is not a field, or has blanks before its colon.
     is_mended: bool,
 }
 
