@@ -420,13 +420,7 @@ mod tests {
             "[",
             "|",
         ];
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
-        };
+        let mut random = crate::random::generator();
         let mut taken = 0;
         for _ in 0..200_000 {
             let mut text = PARTS[random(2)].to_owned();
