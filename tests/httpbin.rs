@@ -36,8 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A timeout that ends while the server waits for ten seconds.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// What gunicorn does: many threads, so that a slow answer holds no other up. It prints its address when it listens, and
-/// ends when its input ends, so that it does not outlive this process.
+/// The configuration of gunicorn. Many threads keep a slow answer from delaying other answers. Gunicorn prints its address
+/// when it listens, and ends when its input ends, so that gunicorn does not outlive this process.
 const SETTINGS: &str = "\
 import os, signal, threading
 worker_class, threads, preload_app = 'gthread', 32, True
@@ -112,7 +112,7 @@ impl Server {
         let mut said = String::new();
         std::fs::File::open(&errors).unwrap().read_to_string(&mut said).unwrap();
         let missing = said.lines().find(|line| line.contains("No module named"));
-        // What is installed and does not start is a fault of this test.
+        // The test fails if httpbin is installed but does not start.
         println!(
             "skipped: {}: {}",
             python.display(),

@@ -48,7 +48,7 @@ pub(crate) fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, D
 }
 
 /// Returns the ledger of each host, and the total if there are several hosts. An origin that does not fit into the width
-/// stands on a line of its own.
+/// is printed on a line of its own.
 pub(crate) fn ledger(stats: &PoolStats, width: usize) -> String {
     let longest = stats.hosts.iter().map(|host| host.origin.len()).max().unwrap_or_default();
     let is_wide = longest + NUMBERS.len() > width;

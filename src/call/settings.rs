@@ -165,7 +165,7 @@ pub enum RequestTarget {
     /// `*`, for the server as a whole. Only OPTIONS can have this form.
     Asterisk,
     /// `host:port`, for the destination of the tunnel that CONNECT requests from a proxy. This destination replaces the
-    /// host and port of the URL. It also replaces them in the Host field. Only CONNECT can have this form.
+    /// host and port of the URL, and the value of the Host field. Only CONNECT can have this form.
     Authority(String),
 }
 

@@ -96,7 +96,7 @@ impl ResponseHead {
     }
 
     /// Returns the first value of a field. Makes no map of fields.
-    #[allow(dead_code, reason = "only the feature `charset` uses it")]
+    #[allow(dead_code, reason = "only the feature `charset` uses this function")]
     pub(crate) fn first(&self, name: &http::HeaderName) -> Option<&[u8]> {
         match self.fields.get() {
             Some(fields) => fields.get(name).map(HeaderValue::as_bytes),

@@ -204,7 +204,7 @@ impl fmt::Debug for Jar {
     }
 }
 
-/// A cookie of a response, as the server has written it. [`Response::cookies`](crate::Response::cookies) returns these.
+/// A cookie of a response, as the server has written the cookie. See [`Response::cookies`](crate::Response::cookies).
 #[derive(Clone)]
 pub struct Cookie<'a>(SetCookie<'a>);
 

@@ -479,7 +479,7 @@ async fn a_58_ambiguous_framing() {
         assert_protocol(&error, expected, Phase::Wait);
         assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1, "{fields:?}");
     }
-    // The client reads each of these heads in one way, which is not the attacker's way. It takes no byte after the
+    // The client reads each of these heads in one way, which is not the attacker's way. The client takes no byte after the
     // response for another response.
     let mut lenient = Limits::default();
     lenient.leniency.length_with_transfer_encoding = true;

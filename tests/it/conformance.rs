@@ -108,8 +108,8 @@ fn cases(caps: &'static [&'static str]) -> impl Iterator<Item = &'static Case> +
     Case::all().iter().filter(move |case| case.takes().is_none_or(|cap| caps.contains(&cap)))
 }
 
-/// Returns the outcomes with which all other outcomes are compared. They come from the codec, which got each wire whole, or
-/// from a client in memory for cases that do not concern the codec.
+/// Returns the outcomes with which all other outcomes are compared. These outcomes come from the codec, which got each wire
+/// whole, or from a client in memory for cases that do not concern the codec.
 fn reference() -> &'static Results {
     static REFERENCE: OnceLock<Results> = OnceLock::new();
     REFERENCE.get_or_init(|| {
