@@ -14,7 +14,7 @@ use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
-use crate::redirect::{Own, Redirects};
+use crate::redirect::{OwnRedirects, Redirects};
 use crate::url::Base;
 
 /// The settings that apply to every call of a client, apart from the settings of the client's pool, dialer and
@@ -109,7 +109,7 @@ pub(crate) struct Settings {
     pub(crate) timeouts: Option<OwnTimeouts>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
-    pub(crate) redirect: Own,
+    pub(crate) redirect: OwnRedirects,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
 }
@@ -129,7 +129,7 @@ impl Deref for OwnSettings {
             timeouts: None,
             target: None,
             isolation: None,
-            redirect: Own::NONE,
+            redirect: OwnRedirects::NONE,
             is_raw: false,
         };
         self.0.as_deref().unwrap_or(&NONE)
