@@ -55,7 +55,7 @@ pub(super) fn mend(head: &mut [u8], start: usize, leniency: Leniency) -> Result<
 /// Checks one whole line by httparse.
 fn check(line: &[u8]) -> Result<(), ProtocolError> {
     let mut slot = [httparse::EMPTY_HEADER];
-    httparse::parse_headers(line, &mut slot).map(|_| ()).map_err(misdeed)
+    httparse::parse_headers(line, &mut slot).map(|_| ()).map_err(broken_rule)
 }
 
 /// Returns a line without its line end.
@@ -105,7 +105,7 @@ fn erase(head: &mut [u8], start: usize) {
 }
 
 /// Returns the broken rule that an error of httparse stands for.
-pub(super) fn misdeed(error: httparse::Error) -> ProtocolError {
+pub(super) fn broken_rule(error: httparse::Error) -> ProtocolError {
     match error {
         httparse::Error::HeaderName => ProtocolError::BadFieldName,
         httparse::Error::HeaderValue => ProtocolError::BadFieldValue,
