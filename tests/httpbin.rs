@@ -1,8 +1,9 @@
-//! Requests to httpbin, a server that other people wrote and that answers with what it got.
+//! Requests to httpbin, an independent server that answers with the facts of the request.
 //!
-//! The first test starts httpbin under gunicorn on loopback, and the tests that run at the same time share it. The
-//! server needs python with the packages `httpbin` and `gunicorn`: `.ci/run` installs them into `target/httpbin`, and
-//! otherwise `python3` is asked. Where they are missing, each test is skipped and prints the reason.
+//! The first test starts httpbin under gunicorn on loopback, and the tests that run at the same time share the
+//! server. The server needs python with the packages `httpbin` and `gunicorn`. `.ci/run` installs the packages into
+//! `target/httpbin`. Without this folder, the tests use `python3`. If a package is missing, each test is skipped and prints
+//! the reason.
 #![cfg(all(
     feature = "json",
     feature = "form",

@@ -269,8 +269,8 @@ async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
                     "/next" => peer.respond("next")?,
                     _ => {
                         peer.send(response)?;
-                        // During this pause the client most likely reads the response. If it does not, the surplus
-                        // arrives with the response, which the loop above covers.
+                        // During this pause the client most likely reads the response. If the client reads
+                        // later, the surplus arrives with the response.
                         std::thread::sleep(Duration::from_millis(5));
                         peer.send(POISON)?;
                         done.raise();

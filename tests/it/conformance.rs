@@ -719,8 +719,8 @@ fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> 
 fn send(peer: &mut Peer, stage: &Stage, mode: Mode) -> io::Result<()> {
     for piece in mode.pieces(&stage.case.wire) {
         peer.send(piece)?;
-        // During this pause the client most likely reads the piece before the next one comes. In memory each piece is
-        // certainly a read of its own.
+        // During this pause the client most likely reads the piece before the next piece arrives. In memory, each
+        // piece is certainly a read of its own.
         if piece.len() < 64 && !matches!(mode, Mode::Whole) {
             std::thread::sleep(Duration::from_micros(100));
         }
