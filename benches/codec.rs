@@ -1,4 +1,4 @@
-//! This bench measures the time that the codec takes for common messages. It also counts the instructions for
+//! This bench measures the time that the codec takes for common messages. The bench also counts the instructions for
 //! messages whose cost must be linear in their size.
 //!
 //! Run this bench by `cargo bench --bench codec`. The bench takes about two minutes. Valgrind counts the instructions

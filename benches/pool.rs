@@ -1,4 +1,4 @@
-//! This bench measures the time that the pool takes for each request. It measures a checkout of an idle connection
+//! This bench measures the time that the pool takes for each request. The bench measures a checkout of an idle connection
 //! with its checkin, and the wait until a connection is handed over.
 //!
 //! Run this bench by `cargo bench --bench pool --features test-util`. The bench takes about a minute. The connections

@@ -1,4 +1,4 @@
-//! This bench measures what the pool saves. It sends the same requests on reused connections (*pooled*), and on a new
+//! This bench measures what the pool saves. The bench sends the same requests on reused connections (*pooled*), and on a new
 //! connection for each request (*fresh*).
 //!
 //! Run this bench by `cargo bench --bench pooled_vs_fresh`. The bench takes about 15 seconds. For each size of the

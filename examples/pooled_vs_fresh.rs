@@ -1,5 +1,5 @@
 //! An example that sends the same requests twice: first over reused connections, and then over a new connection for
-//! each request. It shows what the handshakes cost.
+//! each request. The example shows what the handshakes cost.
 //!
 //! Run the example by `cargo run --release --example pooled_vs_fresh`.
 

@@ -1,4 +1,4 @@
-//! An example that uses the codec without the client. It sends three requests over one blocking
+//! An example that uses the codec without the client. The example sends three requests over one blocking
 //! `std::net::TcpStream`, and needs neither a runtime nor a pool.
 //!
 //! Run the example by `cargo run --release --example sans_io`.

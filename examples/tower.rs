@@ -31,15 +31,15 @@ async fn main() -> Result<(), BoxError> {
         endpoints.push((delay, Endpoint(client)));
     }
 
-    // The balancer picks two endpoints at random, and takes the endpoint with the lower load. The buffer makes a service
-    // of the balancer that many tasks can share.
+    // The balancer picks two endpoints at random, and takes the endpoint with the lower load. The buffer turns the
+    // balancer into a service that many tasks can share.
     let clients: Vec<_> = endpoints.iter().map(|(_, endpoint)| endpoint.clone()).collect();
     let balance = Buffer::new(Balance::new(ServiceList::new(clients)), 64);
     // A request passes these layers from top to bottom.
     let service = ServiceBuilder::new()
-        // A request counts until the head of its response has come.
+        // A request counts until the head of its response has arrived.
         .concurrency_limit(8)
-        // The timeout covers all attempts of a request, but not the wait for the limit above.
+        // The timeout covers all attempts of a request, but not the wait for the concurrency limit.
         .timeout(Duration::from_secs(5))
         .retry(Refused { left: 5 })
         .service(balance);
@@ -66,7 +66,7 @@ async fn main() -> Result<(), BoxError> {
         sent += requests;
     }
     println!(
-        "\nAll got 200 in the end. {} answers were 503, and their requests were sent again.",
+        "\nAll requests got 200 in the end.\n{} answers were 503, and their requests were sent again.",
         sent - 300
     );
 

@@ -101,7 +101,8 @@ pub(crate) fn put_slab(slab: BytesMut) {
 
 #[derive(Default)]
 struct Buffers {
-    // A buffer is `None` while it is taken, because an empty `BytesMut` costs instructions to make and to drop.
+    // A buffer that was taken is `None` instead of empty, because creating and dropping an empty `BytesMut` costs
+    // instructions.
     write: Option<BytesMut>,
     read: Option<BytesMut>,
     slab: Option<BytesMut>,

@@ -30,7 +30,7 @@ use crate::url::{Base, IntoUrl};
 ///
 /// The page on [coming from reqwest](crate::manual::from_reqwest) compares both clients method by method. The page on
 /// [testing](crate::manual::testing) says how to test code that uses a client, and the page on
-/// [performance](crate::manual::performance) has what was measured.
+/// [performance](crate::manual::performance) has measurements.
 ///
 /// ```no_run
 /// # async fn example() -> handclasp::Result<()> {

@@ -25,6 +25,8 @@ pub mod cookie;
 mod error;
 mod exchange;
 mod pool;
+#[cfg(test)]
+mod random;
 #[cfg(feature = "url")]
 pub mod redirect;
 #[cfg(not(feature = "url"))]

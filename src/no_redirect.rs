@@ -8,9 +8,9 @@ pub(crate) struct Redirects(());
 
 /// Stand-in for the redirect settings of one request. The stand-in has no settings.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Own(());
+pub(crate) struct OwnRedirects(());
 
-impl Own {
+impl OwnRedirects {
     pub(crate) const NONE: Self = Self(());
 
     pub(crate) fn of(_: Option<String>) -> Self {

@@ -289,19 +289,19 @@ pub(crate) struct Redirects {
 
 /// The redirect settings of one request.
 #[derive(Clone, Default)]
-pub(crate) struct Own {
+pub(crate) struct OwnRedirects {
     policy: Option<Policy>,
     /// Fragment of the request's URL.
     fragment: Option<String>,
 }
 
-impl fmt::Debug for Own {
+impl fmt::Debug for OwnRedirects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Own").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("OwnRedirects").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
-impl Own {
+impl OwnRedirects {
     /// The settings of a request that has none.
     pub(crate) const NONE: Self = Self { policy: None, fragment: None };
 

@@ -17,7 +17,7 @@ use crate::call::{OwnSettings, RequestTarget, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
-use crate::redirect::Own;
+use crate::redirect::OwnRedirects;
 use crate::response::Response;
 use crate::url::IntoUrl;
 
@@ -95,7 +95,7 @@ impl RequestBuilder {
         };
         let mut settings = OwnSettings::default();
         if fragment.is_some() {
-            settings.redirect = Own::of(fragment);
+            settings.redirect = OwnRedirects::of(fragment);
         }
         Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
     }

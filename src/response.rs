@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
-use crate::body::Body;
+use crate::body::{AnsweredRequest, Body};
 use crate::codec::ResponseHead;
 use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
@@ -68,8 +68,8 @@ pub struct Collected {
     pub timings: Timings,
     /// The connection that carried the request.
     pub connection: ConnectionInfo,
-    /// The method and the URI of the request and the redirects before the request, for errors.
-    requested: (Method, Uri, History),
+    /// The request that was answered, for errors.
+    request: AnsweredRequest,
 }
 
 impl fmt::Debug for Collected {
@@ -120,10 +120,10 @@ impl Head {
         self.sent.as_ref().unwrap_or_else(|| &NONE)
     }
 
-    /// Adds the facts about the request to an error: its method, its URI, and the redirects before the request. A body
-    /// that was taken from another response has added these facts itself.
+    /// Adds the request to an error: its method, its URI, and the redirects before the request. Changes nothing if the
+    /// error comes from the body of another response, because that body has added its own request.
     #[cold]
-    fn about(&self, error: Error) -> Error {
+    fn add_request_to(&self, error: Error) -> Error {
         if error.uri().is_some() {
             return error;
         }
@@ -414,8 +414,8 @@ impl Response {
         let Head { received, connection, sent, requested, .. } = *self.head;
         let (status, headers) = (received.status, received.into_headers());
         let (method, uri) = sent.unwrap_or_default();
-        let requested = (method, uri, requested.history);
-        Ok(Collected { status, headers, body, trailers, timings, connection, requested })
+        let request = AnsweredRequest { method, uri, history: requested.history };
+        Ok(Collected { status, headers, body, trailers, timings, connection, request })
     }
 
     /// Returns the trailer fields, or `None` if there are none. Content that has not been read is read and dropped.
@@ -479,7 +479,7 @@ impl Response {
     pub fn into_body(mut self) -> Body {
         if let Some((method, uri)) = self.head.sent.take() {
             let history = std::mem::take(&mut self.head.requested.history);
-            self.body.set_asked((method, uri, history));
+            self.body.set_request(AnsweredRequest { method, uri, history });
         }
         self.body
     }
@@ -493,12 +493,12 @@ impl Response {
     #[cold]
     fn complete(&self, error: Error) -> Error {
         let timings = *error.timings().unwrap_or_else(|| self.timings());
-        self.head.about(error).with_timings(timings)
+        self.head.add_request_to(error).with_timings(timings)
     }
 
     /// Returns an error about this response.
     fn error(&self, kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-        let error = self.head.about(Error::new(kind, message));
+        let error = self.head.add_request_to(Error::new(kind, message));
         error.with_written(self.head.written).with_timings(*self.timings())
     }
 
@@ -529,7 +529,7 @@ impl Response {
     }
 
     fn too_large(&mut self) -> Error {
-        // The caller does not get the content.
+        // Ends the exchange, because the caller does not get the content.
         self.body.give_up();
         let limit = self.head.max_collected;
         let message = format!(

@@ -78,7 +78,7 @@ where
     }
 }
 
-/// A shared client as a service. The service behaves as the service of a [`Client`] that is not shared.
+/// A reference to a client as a service. The service sends requests as the service of [`Client`] does.
 impl<B> Service<http::Request<B>> for &Client
 where
     B: http_body::Body + Send + 'static,

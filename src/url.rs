@@ -70,7 +70,7 @@ mod sealed {
             self.take_apart(&mut None)
         }
 
-        /// Returns the URI of the URL after it was joined to `base`. Stores the fragment as `take_apart` does.
+        /// Joins the URL to `base`, and returns the URI of the joined URL. Stores the fragment as `take_apart` does.
         #[cfg(feature = "url")]
         fn join_to(self, base: &url::Url, fragment: &mut Option<String>) -> Result<Uri>;
     }
@@ -420,13 +420,7 @@ mod tests {
             "[",
             "|",
         ];
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
-        };
+        let mut random = crate::random::generator();
         let mut taken = 0;
         for _ in 0..200_000 {
             let mut text = PARTS[random(2)].to_owned();

@@ -6,7 +6,7 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-/// The numbers of a line, in their order.
+/// Returns the numbers in a line, in order.
 fn numbers(line: &str) -> Vec<u64> {
     line.split(|letter: char| !letter.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }

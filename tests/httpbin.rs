@@ -1,8 +1,9 @@
-//! Requests to httpbin, a server that other people wrote and that answers with what it got.
+//! Requests to httpbin, an independent server that answers with the facts of the request.
 //!
-//! The first test starts httpbin under gunicorn on loopback, and the tests that run at the same time share it. The
-//! server needs python with the packages `httpbin` and `gunicorn`: `.ci/run` installs them into `target/httpbin`, and
-//! otherwise `python3` is asked. Where they are missing, each test is skipped and prints the reason.
+//! The first test starts httpbin under gunicorn on loopback, and the tests that run at the same time share the
+//! server. The server needs python with the packages `httpbin` and `gunicorn`. `.ci/run` installs the packages into
+//! `target/httpbin`. Without this folder, the tests use `python3`. If a package is missing, each test is skipped and prints
+//! the reason.
 #![cfg(all(
     feature = "json",
     feature = "form",
@@ -36,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A timeout that ends while the server waits for ten seconds.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// What gunicorn does: many threads, so that a slow answer holds no other up. It prints its address when it listens, and
-/// ends when its input ends, so that it does not outlive this process.
+/// The configuration of gunicorn. Many threads keep a slow answer from delaying other answers. Gunicorn prints its address
+/// when it listens, and ends when its input ends, so that gunicorn does not outlive this process.
 const SETTINGS: &str = "\
 import os, signal, threading
 worker_class, threads, preload_app = 'gthread', 32, True
@@ -112,7 +113,7 @@ impl Server {
         let mut said = String::new();
         std::fs::File::open(&errors).unwrap().read_to_string(&mut said).unwrap();
         let missing = said.lines().find(|line| line.contains("No module named"));
-        // What is installed and does not start is a fault of this test.
+        // The test fails if httpbin is installed but does not start.
         println!(
             "skipped: {}: {}",
             python.display(),

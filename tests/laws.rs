@@ -3,7 +3,7 @@
 //!
 //! Each law is a function that takes a tree and returns the places that break the law. The tests run it on the
 //! library, on the library with a breach inserted after each item of a file, and on small files that break the law.
-//! The law has to find every breach. It also has to report that it has read enough files and lines.
+//! The law has to find every breach. The law also has to report that it has read enough files and lines.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -253,7 +253,7 @@ const BELOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("response", &["body", "codec", "cookie", "exchange", "pool", "redirect", "upgraded"]),
-    // A received body holds the exchange that reads it. It may also be sent as the body of another request.
+    // A received body holds the exchange that reads the body. A received body may also be sent as the body of another request.
     ("body", &["codec", "exchange", "redirect"]),
     ("exchange", &["body", "codec", "connect", "pool"]),
     ("upgraded", &["connect", "pool"]),
@@ -502,7 +502,7 @@ fn the_library_keeps_each_law() {
     }
 }
 
-/// The reader of the tree sees every item of every file. It skips the items that the compiler leaves out of the
+/// The reader of the tree sees every item of every file. The reader skips the items that the compiler leaves out of the
 /// library too.
 #[test]
 fn every_file_is_seen() {

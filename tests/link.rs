@@ -38,7 +38,7 @@ const STRAY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray";
 /// Longest pause between a response and the stray that follows the response, in microseconds.
 const LONGEST_PAUSE: u64 = 8_000;
 
-/// The process that forwards the packets of the link. It ends when this value is dropped.
+/// The process that forwards the packets of the link. The process ends when this value is dropped.
 struct Link(Child);
 
 impl Link {

@@ -609,8 +609,8 @@ fn count_panics(run: impl FnOnce()) -> usize {
     count() - before
 }
 
-/// A response is dropped while a few bytes of its content are still to come. It is dropped outside every runtime, on
-/// a runtime without timers, or after its own runtime has ended. If its own runtime still runs, that runtime reads
+/// A response is dropped while a few bytes of its content are still to come. The drop happens outside every runtime, on
+/// a runtime without timers, or after the response's own runtime has ended. If its own runtime still runs, that runtime reads
 /// the missing bytes, so that the connection can be reused.
 #[test]
 fn a_response_that_is_dropped_outside_of_its_runtime_panics_nowhere() {

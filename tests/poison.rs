@@ -352,7 +352,7 @@ fn rule_25_a_connection_whose_close_is_announced_is_not_waited_for() {
 }
 
 /// The look finds nothing, but the head takes more than one write. Bytes that come before the last byte of the head
-/// is written cannot belong to the request. They end the connection. The client sends the request again if a second
+/// is written cannot belong to the request. Such bytes end the connection. The client sends the request again if a second
 /// copy does no harm.
 #[tokio::test(start_paused = true)]
 async fn rule_24_what_comes_before_the_head_is_written_is_nobodys_answer() {
@@ -407,7 +407,7 @@ async fn rule_24_an_early_answer_on_a_new_connection_is_delivered() {
     assert_eq!((line.len(), line.is_gone(), total(&client).closed(DropReason::NotReusable)), (10, true, 1));
 }
 
-/// Server for very many requests. It has a few threads, and each thread serves one connection after another.
+/// Server for very many requests. The server has a few threads, and each thread serves one connection after another.
 struct Lean {
     address: SocketAddr,
     is_stopped: Arc<AtomicBool>,
@@ -582,7 +582,7 @@ async fn rule_28_a_close_behind_each_answer_is_no_error_in_a_hundred_thousand_re
     assert_eq!(total.closed(DropReason::PeerClosed), total.closed_total(), "{total}");
 }
 
-/// By default the pool learns that the host closes each connection, and keeps none of them.
+/// By default the pool learns that the host closes each connection, and keeps no connection of the host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_28_a_close_behind_each_answer_is_no_error_where_the_host_is_not_kept() {
     let client = Client::builder().idle_timeout(None).build().unwrap();

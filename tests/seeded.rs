@@ -114,7 +114,7 @@ fn run(target: &str, body: Body, make: impl Fn(&mut Rng) -> Vec<u8>) {
 
 const INPUTS: u64 = 20_000;
 
-/// The input that a body runs with. It is printed if the body panics.
+/// The input of a body. The drop prints the input if the body panics.
 struct Running<'a> {
     target: &'a str,
     seed: u64,

@@ -431,7 +431,7 @@ impl Stage {
     }
 
     /// Returns how long the slowest request took, and how long it may take. The limit is ten times the average, plus
-    /// three times the time after which a parked runtime's slots are free again. It also grows with the longest
+    /// three times the time after which a parked runtime's slots are free again. The limit also grows with the longest
     /// stall, because each thread that a request waits for may stall more than once on a loaded machine.
     fn longest_wait(&self) -> (Duration, Duration) {
         let times = self.times.lock().unwrap();

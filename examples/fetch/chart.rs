@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::show;
 
-/// What is kept of a request for its line in a chart.
+/// The facts about a request that a line of the chart shows.
 pub(crate) struct Row {
     /// Name of the URL.
     pub(crate) name: String,

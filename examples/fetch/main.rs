@@ -1,5 +1,5 @@
-//! An example that fetches URLs and shows where the time went. Without arguments, it runs a demonstration against a
-//! server on this machine.
+//! An example that fetches URLs and shows where the time went. Without arguments, the example runs a demonstration
+//! against a server on this machine.
 //!
 //! Run the example by `cargo run --release --example fetch`. The argument `-- --help` prints the options.
 

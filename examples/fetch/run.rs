@@ -70,7 +70,7 @@ pub(crate) async fn run(options: Options) -> ExitCode {
     }
     match outcome {
         Ok(()) => {}
-        // The reader of the bodies has read enough.
+        // The reader of the output has closed the pipe, which is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return work.status(),
         Err(error) => {
             show::complain(format_args!("cannot write the body: {error}"));
@@ -261,8 +261,8 @@ impl Work {
         Ok(())
     }
 
-    /// Describes the error with its causes, its phase, and how much of the request was sent. The URL's name is left to the
-    /// caller if there are several URLs.
+    /// Describes the error with its causes, its phase, and how much of the request was sent. If there are several URLs, the
+    /// text has no URL, because the caller prints the URL.
     fn explain(&self, error: Error, row: &Row, is_written: bool) -> String {
         let progress = error.progress().to_string();
         let error = if self.options.urls.len() > 1 { error.without_url() } else { error };

@@ -48,7 +48,7 @@ pub(crate) fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, D
 }
 
 /// Returns the ledger of each host, and the total if there are several hosts. An origin that does not fit into the width
-/// stands on a line of its own.
+/// is printed on a line of its own.
 pub(crate) fn ledger(stats: &PoolStats, width: usize) -> String {
     let longest = stats.hosts.iter().map(|host| host.origin.len()).max().unwrap_or_default();
     let is_wide = longest + NUMBERS.len() > width;
@@ -103,7 +103,7 @@ pub(crate) fn size(bytes: u64) -> String {
 pub(crate) fn time(duration: Duration) -> String {
     match duration.as_micros() {
         0..1_000 => format!("{}µs", duration.as_micros()),
-        // Each limit is the time that would be rounded up to one more digit.
+        // Each limit is the shortest time that is rounded up to one more digit.
         1_000..999_950 => format!("{:.1}ms", duration.as_secs_f64() * 1e3),
         999_950..999_995_000 => format!("{:.2}s", duration.as_secs_f64()),
         _ => format!("{:.0}s", duration.as_secs_f64()),

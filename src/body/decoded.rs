@@ -12,7 +12,7 @@ use tokio::task::coop;
 
 use super::coding::Coding;
 use super::decoder::{Chain, Failure, Next};
-use super::received::{Asked, about};
+use super::received::AnsweredRequest;
 use super::{Body, Kind};
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::exchange::timeout::Deadline;
@@ -50,8 +50,8 @@ pub(super) struct Decoded {
     deadline: Option<Deadline>,
     /// Amount of the request that was written.
     written: Written,
-    /// The request that was answered, for errors. `None` while a response holds the content and adds these facts itself.
-    asked: Option<Asked>,
+    /// The request that was answered, for errors. `None` while a response holds the content and adds the request itself.
+    request: Option<AnsweredRequest>,
 }
 
 /// The end of decoded content.
@@ -64,15 +64,24 @@ enum End {
 impl Decoded {
     fn new(source: Body, codings: &[Coding], deadline: Option<Deadline>, written: Written) -> Self {
         let chain = Chain::new(codings);
-        Self { source, wire: Bytes::new(), is_over: false, chain, end: None, deadline, written, asked: None }
+        Self {
+            source,
+            wire: Bytes::new(),
+            is_over: false,
+            chain,
+            end: None,
+            deadline,
+            written,
+            request: None,
+        }
     }
 
     /// Sets the request that was answered, so that errors name it.
-    pub(super) fn set_asked(&mut self, asked: Asked) {
+    pub(super) fn set_request(&mut self, request: AnsweredRequest) {
         if let Some(End::Failed(error)) = &mut self.end {
-            *error = about(Some(&asked), error.repeat());
+            *error = request.add_to(error.repeat());
         }
-        self.asked = Some(asked);
+        self.request = Some(request);
     }
 
     /// Returns the content that arrives, which has the trailers and the timings.
@@ -115,7 +124,10 @@ impl Decoded {
                 None
             }
             Err(error) => {
-                let error = about(self.asked.as_ref(), error);
+                let error = match &self.request {
+                    Some(request) => request.add_to(error),
+                    None => error,
+                };
                 self.end = Some(End::Failed(error.repeat()));
                 Some(Err(error))
             }

@@ -262,7 +262,7 @@ impl Stage {
 }
 
 /// Creates the decoder of a coding. `first` is the first byte of the content.
-#[allow(unused_variables, clippy::unnecessary_wraps, reason = "not every coding is built")]
+#[allow(unused_variables, clippy::unnecessary_wraps, reason = "not every coding is compiled in")]
 fn open(coding: Coding, first: u8) -> Result<Box<dyn DecodeV2 + Send + Sync>, Failure> {
     match coding {
         #[cfg(feature = "gzip")]

@@ -203,7 +203,7 @@ fn a_10_windows_are_bounded() {
     }
 }
 
-/// A decoder may return its last piece when it is told that the content has ended.
+/// A decoder may return its last piece only after the end of its input.
 #[test]
 fn a_piece_of_the_last_step_is_returned_before_the_end() {
     for stages in [1, 2] {

@@ -7,7 +7,7 @@ use compression_codecs::core::Level;
 use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
 use compression_codecs::{BrotliEncoder, DeflateEncoder, EncodeV2, GzipEncoder, ZlibEncoder, ZstdEncoder};
 
-/// Returns `plain` in the coding of this name.
+/// Returns `plain` encoded in the coding of this name.
 pub(crate) fn encode(coding: &str, plain: &[u8]) -> Vec<u8> {
     match coding {
         "gzip" => run(GzipEncoder::new(Level::Default.into()), plain),
@@ -18,12 +18,12 @@ pub(crate) fn encode(coding: &str, plain: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Returns `plain` as deflate without the zlib format.
+/// Returns `plain` encoded as deflate without the zlib format.
 pub(crate) fn raw_deflate(plain: &[u8]) -> Vec<u8> {
     run(DeflateEncoder::new(Level::Default.into()), plain)
 }
 
-/// Returns `plain` as zstd of this level. Windows become larger with the level.
+/// Returns `plain` encoded as zstd of this level. A higher level has a larger window.
 pub(crate) fn zstd(level: i32, plain: &[u8]) -> Vec<u8> {
     run(ZstdEncoder::new(level), plain)
 }

@@ -24,16 +24,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{HeaderMap, Method, Uri};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use self::decoded::Decoded;
+pub(crate) use self::received::AnsweredRequest;
 use self::received::Received;
 use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::exchange::{Exchange, UploadProgress};
-use crate::redirect::History;
 use crate::timings::Timings;
 
 /// The content of a request or of a response.
@@ -77,7 +77,7 @@ enum Kind {
     Received(Box<Received>),
     #[cfg_attr(
         not(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd")),
-        allow(dead_code, reason = "made only if a coding is built")
+        allow(dead_code, reason = "constructed only if a coding is compiled in")
     )]
     Decoded(Box<Decoded>),
     /// A body with more trailers than a map of fields can hold. Such a body cannot be sent.
@@ -207,10 +207,10 @@ impl Body {
     }
 
     /// Sets the request whose response has this body, so that errors of the body name the request.
-    pub(crate) fn set_asked(&mut self, asked: (Method, Uri, History)) {
+    pub(crate) fn set_request(&mut self, request: AnsweredRequest) {
         match &mut self.kind {
-            Kind::Received(received) => received.set_asked(asked),
-            Kind::Decoded(decoded) => decoded.set_asked(asked),
+            Kind::Received(received) => received.set_request(request),
+            Kind::Decoded(decoded) => decoded.set_request(request),
             _ => {}
         }
     }
@@ -369,7 +369,7 @@ impl Body {
         }
     }
 
-    /// Ends the content early. The timings of a received body end now.
+    /// Ends the content early. The timings of a received body end at this call.
     pub(crate) fn give_up(&mut self) {
         match &mut self.kind {
             Kind::Received(received) => received.give_up(),

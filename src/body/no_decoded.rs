@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Body;
 use super::coding::Coding;
-use super::received::Asked;
+use super::received::AnsweredRequest;
 use crate::error::{Result, Written};
 use crate::exchange::timeout::Deadline;
 
@@ -28,7 +28,7 @@ pub(super) enum Decoded {}
 
 impl Decoded {
     #[allow(clippy::needless_pass_by_ref_mut, clippy::needless_pass_by_value, reason = "as in decoded.rs")]
-    pub(super) fn set_asked(&mut self, _: Asked) {
+    pub(super) fn set_request(&mut self, _: AnsweredRequest) {
         match *self {}
     }
 

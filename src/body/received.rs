@@ -26,12 +26,26 @@ pub(super) struct Received {
     timings: Option<Measured>,
     /// Progress of the upload. Used only once the body has no exchange.
     upload: UploadProgress,
-    /// The request that was answered, for errors. `None` while a response holds the content and adds these facts itself.
-    asked: Option<Asked>,
+    /// The request that was answered, for errors. `None` while a response holds the content and adds the request itself.
+    request: Option<AnsweredRequest>,
 }
 
-/// The method and the URI of a request, and the redirects before the request.
-pub(super) type Asked = (Method, Uri, History);
+/// The request that a response answers. Errors of the response's content name the request.
+#[derive(Clone)]
+pub(crate) struct AnsweredRequest {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    /// The redirects before the request.
+    pub(crate) history: History,
+}
+
+impl AnsweredRequest {
+    /// Adds the request to an error.
+    #[cold]
+    pub(crate) fn add_to(&self, error: Error) -> Error {
+        error.with_request(&self.method, &self.uri).with_redirects(self.history.clone())
+    }
+}
 
 /// Source of the content that has not been read yet.
 #[allow(clippy::large_enum_variant, reason = "most values are Open, and each value is boxed with its body")]
@@ -53,7 +67,7 @@ impl Received {
         upload: UploadProgress,
     ) -> Self {
         let rest = exchange.map_or(Rest::Ended, Rest::Open);
-        Self { ready, rest, trailers, timings: None, upload, asked: None }
+        Self { ready, rest, trailers, timings: None, upload, request: None }
     }
 
     /// Polls the next piece of content.
@@ -71,7 +85,10 @@ impl Received {
         let rest = match outcome {
             Some(Ok(_)) => return Poll::Ready(outcome),
             Some(Err(error)) => {
-                let error = about(self.asked.as_ref(), error);
+                let error = match &self.request {
+                    Some(request) => request.add_to(error),
+                    None => error,
+                };
                 let rest = Rest::Failed(error.repeat());
                 outcome = Some(Err(error));
                 rest
@@ -142,11 +159,11 @@ impl Received {
     }
 
     /// Sets the request that was answered, so that errors name it.
-    pub(super) fn set_asked(&mut self, asked: Asked) {
+    pub(super) fn set_request(&mut self, request: AnsweredRequest) {
         if let Rest::Failed(error) = &mut self.rest {
-            *error = about(Some(&asked), error.repeat());
+            *error = request.add_to(error.repeat());
         }
-        self.asked = Some(asked);
+        self.request = Some(request);
     }
 
     /// Ends the content early. The connection is drained or closed, as if the content was dropped.
@@ -156,15 +173,6 @@ impl Received {
             self.upload = exchange.upload_progress();
             exchange.abandon();
         }
-    }
-}
-
-/// Adds the facts about a request to an error.
-#[cold]
-pub(super) fn about(asked: Option<&Asked>, error: Error) -> Error {
-    match asked {
-        Some((method, uri, history)) => error.with_request(method, uri).with_redirects(history.clone()),
-        None => error,
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn take_user(uri: &mut Uri, headers: &mut HeaderMap) -> Result<()> {
 /// Marks the credentials and the cookies in `headers` as sensitive, so that `Debug` of the map does not print them.
 pub(crate) fn mark_secrets(headers: &mut HeaderMap) {
     for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-        // The map is asked first, because an entry may need room in the map.
+        // `contains_key` comes first, because `try_entry` may reserve space for a new field.
         if headers.contains_key(&name)
             && let Ok(Entry::Occupied(mut fields)) = headers.try_entry(name)
         {
@@ -144,13 +144,15 @@ mod tests {
             ("http://u@h/p?q", Some("Basic dTo=")),
             ("http://:p@h/p?q", Some("Basic OnA=")),
             ("http://a:b:c@h/p?q", Some("Basic YTpiOmM=")),
+            ("http://%C3%BC:%C3%BC@h/p?q", Some("Basic w7w6w7w=")),
             ("http://h/p?q", None),
         ] {
             let (mut uri, mut headers) = (url.parse().unwrap(), HeaderMap::new());
             take_user(&mut uri, &mut headers).unwrap();
             assert_eq!(uri, "http://h/p?q", "{url}");
             let field = headers.get(AUTHORIZATION);
-            assert_eq!(field.map(|field| field.to_str().unwrap()), value, "{url}");
+            let text = field.map(|field| field.to_str().unwrap());
+            assert_eq!(text, value, "R-7617-2-1 R-7617-2.1-1: {url}");
             assert!(field.is_none_or(HeaderValue::is_sensitive), "{url}");
         }
     }
@@ -158,8 +160,8 @@ mod tests {
     #[test]
     fn what_basic_cannot_carry_is_refused() {
         assert!(basic(b"a:b", b"c").is_err());
-        assert!(basic(b"a\n", b"c").is_err());
-        assert!(basic(b"a", b"c\0").is_err());
+        assert!(basic(b"a\n", b"c").is_err(), "R-7617-2-2");
+        assert!(basic(b"a", b"c\0").is_err(), "R-7617-2-2");
         assert!(take_user(&mut "http://a%3Ab@h/".parse().unwrap(), &mut HeaderMap::new()).is_err());
     }
 }

@@ -66,7 +66,7 @@ fn url_of(uri: &Uri) -> Option<Url> {
 }
 
 impl Attempts<'_> {
-    /// Takes the store's field out of the request.
+    /// Removes the `Cookie` field that the store added to the request.
     pub(super) fn drop_stored_cookies(&mut self) {
         if std::mem::take(&mut self.call.has_stored_cookies) {
             self.call.headers.remove(COOKIE);

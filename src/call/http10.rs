@@ -101,7 +101,7 @@ impl Http10Servers {
                 return Poll::Ready(outcome.map_err(|error| {
                     // A failure of the caller's body says nothing about the server's version.
                     doubt.origin = None;
-                    failed("the request's body failed while it was read").because(error)
+                    failed("the request's body failed while the client read the body").because(error)
                 }));
             }
             timer.poll_until(deadline.at, cx).map(|rung| {

@@ -81,7 +81,8 @@ impl Environment {
         &self.request.base
     }
 
-    /// Returns the route of a URI to which connections are dialed ahead. Refuses a URI that a request would be refused for.
+    /// Returns the route of a URI to which connections are dialed before there is a request. Fails if a request to the URI
+    /// would be refused.
     pub(crate) fn route_ahead<'a>(&self, uri: &'a Uri) -> Result<RouteRef<'a>> {
         let route = RouteRef::of(uri)?;
         if self.request.https_only && !route.is_https() {

@@ -403,51 +403,47 @@ mod tests {
         }
     }
 
+    /// Parts of random locations.
+    const PARTS: [&[u8]; 32] = [
+        b"http:",
+        b"https:",
+        b"HTTP:",
+        b"ftp:",
+        b"//",
+        b"/",
+        b"\\",
+        b"a.test",
+        b"A.TEST",
+        b"b.test",
+        b"a.test.",
+        b"%61.test",
+        b"\xef\xbd\x81.test",
+        b"[::1]",
+        b"1",
+        b"@",
+        b"u:p@",
+        b":",
+        b":81",
+        b":443",
+        b":0",
+        b"?",
+        b"#",
+        b"..",
+        b"%2e",
+        b" ",
+        b"\t",
+        b"\xff",
+        b"\xc3\xbc",
+        b";",
+        b".",
+        b"x",
+    ];
+
     /// Checks that a redirect to a random location keeps secrets only within the origin, and leads only to http and
     /// https.
     #[test]
     fn a_35_no_location_takes_secrets_out_of_the_origin() {
-        const PARTS: [&[u8]; 32] = [
-            b"http:",
-            b"https:",
-            b"HTTP:",
-            b"ftp:",
-            b"//",
-            b"/",
-            b"\\",
-            b"a.test",
-            b"A.TEST",
-            b"b.test",
-            b"a.test.",
-            b"%61.test",
-            b"\xef\xbd\x81.test",
-            b"[::1]",
-            b"1",
-            b"@",
-            b"u:p@",
-            b":",
-            b":81",
-            b":443",
-            b":0",
-            b"?",
-            b"#",
-            b"..",
-            b"%2e",
-            b" ",
-            b"\t",
-            b"\xff",
-            b"\xc3\xbc",
-            b";",
-            b".",
-            b"x",
-        ];
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
-        };
+        let mut random = crate::random::generator();
         let policy = Policy::default().allow_https_to_http(true);
         let mut counts = [0; 2];
         for _ in 0..50_000 {

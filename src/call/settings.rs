@@ -14,7 +14,7 @@ use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
-use crate::redirect::{Own, Redirects};
+use crate::redirect::{OwnRedirects, Redirects};
 use crate::url::Base;
 
 /// The settings that apply to every call of a client, apart from the settings of the client's pool, dialer and
@@ -109,13 +109,13 @@ pub(crate) struct Settings {
     pub(crate) timeouts: Option<OwnTimeouts>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
-    pub(crate) redirect: Own,
+    pub(crate) redirect: OwnRedirects,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
 }
 
-/// The settings of one request, as the request keeps them. Boxed because few requests have settings: keeps requests
-/// small. The first write makes the box.
+/// The settings of one request that has not been sent yet. Boxed because few requests have settings: keeps requests
+/// small. The first mutable access allocates the box.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OwnSettings(Option<Box<Settings>>);
 
@@ -129,7 +129,7 @@ impl Deref for OwnSettings {
             timeouts: None,
             target: None,
             isolation: None,
-            redirect: Own::NONE,
+            redirect: OwnRedirects::NONE,
             is_raw: false,
         };
         self.0.as_deref().unwrap_or(&NONE)
@@ -165,7 +165,7 @@ pub enum RequestTarget {
     /// `*`, for the server as a whole. Only OPTIONS can have this form.
     Asterisk,
     /// `host:port`, for the destination of the tunnel that CONNECT requests from a proxy. This destination replaces the
-    /// host and port of the URL. It also replaces them in the Host field. Only CONNECT can have this form.
+    /// host and port of the URL, and the value of the Host field. Only CONNECT can have this form.
     Authority(String),
 }
 

@@ -32,7 +32,7 @@ pub enum Framing {
 pub enum BodyLength {
     /// There is no body.
     None,
-    /// The body has this number of bytes. A body of zero bytes is announced, unlike a body of the kind
+    /// The body has this number of bytes. The head announces the number even if the number is zero, unlike for
     /// [`None`](Self::None).
     Known(u64),
     /// The length is not known in advance: the body is sent in chunks.

@@ -17,7 +17,7 @@ use httparse::Header;
 use super::error::ProtocolError;
 use super::framing::FramingFields;
 use super::grammar::{elements, find_lf, line_feeds, parse_decimal};
-use super::lenient::{Line, mend, misdeed};
+use super::lenient::{Line, broken_rule, mend};
 use super::limits::{Leniency, Limits};
 use super::names::Names;
 use super::response::{ResponseHead, store};
@@ -145,7 +145,7 @@ impl Scan {
             Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),
             Section::Trailers => with_parsed_fields(bytes, self.fields, |outcome| outcome.map(|_| ())),
         }
-        .map_err(misdeed)
+        .map_err(broken_rule)
     }
 
     /// Whether field lines of the section may have to be mended.
@@ -153,7 +153,7 @@ impl Scan {
         self.section == Section::Head && leniency.mends_lines()
     }
 
-    /// Mends the field line before the current line, if it is certain that the current line does not continue it.
+    /// Mends the previous field line, unless the current line may be a fold of the previous line.
     fn mend(&mut self, window: &mut [u8], leniency: Leniency) -> Result<(), ProtocolError> {
         let next = window.get(self.at..).unwrap_or_default();
         if self.fields == 0 || matches!(next, [] | [b'\r'] | [b' ' | b'\t', ..]) {
@@ -283,7 +283,7 @@ pub(super) fn receive(
 ) -> Result<Option<(ResponseHead, Notes)>, ProtocolError> {
     if scan.at == 0 {
         match glance(buf, limits) {
-            Glance::Plain(end, said) => return Ok(Some(said.of(buf.split_to(end).freeze()))),
+            Glance::Plain(end, parsed) => return Ok(Some(parsed.into_head(buf.split_to(end).freeze()))),
             // httparse has accepted these bytes, so that the next check begins when twice as many bytes have arrived.
             Glance::Open => scan.next_check = buf.len().min(limits.head).saturating_mul(2),
             Glance::Other => {}
@@ -291,20 +291,20 @@ pub(super) fn receive(
     }
     let Some(end) = scan.find_end(buf, limits)? else { return Ok(None) };
     let head = buf.split_to(end).freeze();
-    let mut said = with_parsed_head(&head, scan.fields, |outcome, response| match outcome {
-        Ok(httparse::Status::Complete(_)) => Said::by(response),
+    let mut parsed = with_parsed_head(&head, scan.fields, |outcome, response| match outcome {
+        Ok(httparse::Status::Complete(_)) => ParsedHead::new(response),
         Ok(httparse::Status::Partial) => Err(ProtocolError::BadStatusLine),
-        Err(error) => Err(misdeed(error)),
+        Err(error) => Err(broken_rule(error)),
     })?;
-    (said.notes.is_lenient, said.notes.is_mended) = (scan.lenient, scan.mended);
+    (parsed.notes.is_lenient, parsed.notes.is_mended) = (scan.lenient, scan.mended);
     *scan = Scan::head();
-    Ok(Some(said.of(head)))
+    Ok(Some(parsed.into_head(head)))
 }
 
 /// The result of parsing a head without a scan.
 enum Glance {
     /// The head is complete and has only plain lines. The variant holds the head's size in bytes and the head's parts.
-    Plain(usize, Said),
+    Plain(usize, ParsedHead),
     /// The head is incomplete and correct so far.
     Open,
     /// The head needs a scan.
@@ -323,7 +323,7 @@ fn glance(bytes: &[u8], limits: &Limits) -> Glance {
             if response.headers.len() <= limits.fields.min(MAX_FIELDS)
                 && are_lines_plain(&window[..end], response.headers) =>
         {
-            Said::by(response).map_or(Glance::Other, |said| Glance::Plain(end, said))
+            ParsedHead::new(response).map_or(Glance::Other, |parsed| Glance::Plain(end, parsed))
         }
         Ok(httparse::Status::Partial) => Glance::Open,
         _ => Glance::Other,
@@ -343,14 +343,14 @@ fn are_lines_plain(head: &[u8], fields: &[Header<'_>]) -> bool {
 }
 
 /// The parts of a head that httparse has accepted, apart from the map of its fields.
-struct Said {
+struct ParsedHead {
     status: StatusCode,
     version: Version,
     notes: Notes,
 }
 
-impl Said {
-    fn by(response: &httparse::Response<'_, '_>) -> Result<Self, ProtocolError> {
+impl ParsedHead {
+    fn new(response: &httparse::Response<'_, '_>) -> Result<Self, ProtocolError> {
         let (Some(minor), Some(code)) = (response.version, response.code) else {
             return Err(ProtocolError::BadStatusLine);
         };
@@ -368,7 +368,7 @@ impl Said {
         Ok(Self { status, version, notes })
     }
 
-    fn of(self, head: Bytes) -> (ResponseHead, Notes) {
+    fn into_head(self, head: Bytes) -> (ResponseHead, Notes) {
         let Notes { is_coded, is_mended, .. } = self.notes;
         (ResponseHead::new(self.status, self.version, is_coded, is_mended, head), self.notes)
     }
@@ -386,7 +386,7 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
         return Ok(None);
     }
     with_parsed_fields(section, scan.fields, |outcome| {
-        let httparse::Status::Complete((_, fields)) = outcome.map_err(misdeed)? else {
+        let httparse::Status::Complete((_, fields)) = outcome.map_err(broken_rule)? else {
             return Err(ProtocolError::BadFieldName);
         };
         let (mut trailers, mut dropped) = (HeaderMap::new(), HeaderMap::new());

@@ -33,14 +33,7 @@ fn heads_keep_the_order_and_the_case_of_their_names() {
 
 #[test]
 fn raw_bytes_and_map_of_random_heads_agree() {
-    // The generator is xorshift64 with a fixed seed, so that every run tests the same heads.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |count: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % count as u64) as usize
-    };
+    let mut below = crate::random::generator();
     const PARTS: [&str; 24] = [
         "\r\n",
         "\r\n",

@@ -3,13 +3,13 @@
 //! [`mend`] changes one line in place, before httparse reads the line. Invariants: after the change, httparse and every
 //! later reader see only lines that follow the grammar, so that all readers agree about the fields of a head. A line that
 //! could be Content-Length or Transfer-Encoding is never changed, so that no leniency changes the framing. The number of
-//! bytes stays, so that every limit counts the bytes that arrived.
+//! bytes does not change, so that every limit counts the bytes that arrived.
 
 use super::error::ProtocolError;
 use super::grammar::is_token_byte;
 use super::limits::Leniency;
 
-/// Whether a line is mended, or may be left as it is.
+/// The outcome of [`mend`] for one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Valid,
@@ -25,7 +25,7 @@ impl Leniency {
 }
 
 /// Mends the field line that begins at `start` and ends with `head`. The line end belongs to the line, and spaces have
-/// replaced the folds of the line. A line end of the line before stands directly before `start`.
+/// replaced the folds of the line. The line end of the previous line stands directly before `start`.
 ///
 /// > A proxy MUST remove any such whitespace from a response message before forwarding the message downstream.
 ///
@@ -55,7 +55,7 @@ pub(super) fn mend(head: &mut [u8], start: usize, leniency: Leniency) -> Result<
 /// Checks one whole line by httparse.
 fn check(line: &[u8]) -> Result<(), ProtocolError> {
     let mut slot = [httparse::EMPTY_HEADER];
-    httparse::parse_headers(line, &mut slot).map(|_| ()).map_err(misdeed)
+    httparse::parse_headers(line, &mut slot).map(|_| ()).map_err(broken_rule)
 }
 
 /// Returns a line without its line end.
@@ -64,7 +64,7 @@ fn content(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Whether the line has a byte at which other readers may see the end of a line or of a text.
+/// Whether the line has a byte at which other readers may see the end of a line or of a string.
 fn has_forbidden_byte(line: &[u8]) -> bool {
     content(line).iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
 }
@@ -84,7 +84,7 @@ fn may_frame(line: &[u8]) -> bool {
         .any(|framing| name.windows(framing.len()).any(|part| part == *framing))
 }
 
-/// Moves the colon of `name  : value` directly after the name. Returns `false` if no blank stands before the colon.
+/// Moves the colon of `name  : value` to the position directly after the name. Returns `false` if no blank stands before the colon.
 fn move_colon(line: &mut [u8]) -> bool {
     let end = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
     let rest = &line[end..];
@@ -96,7 +96,8 @@ fn move_colon(line: &mut [u8]) -> bool {
     true
 }
 
-/// Replaces the line by spaces after the line before. The line end stays, and ends the line before.
+/// Replaces a line, and the line end of the previous line, with spaces. The line end of the replaced line stays, and ends
+/// the previous line.
 fn erase(head: &mut [u8], start: usize) {
     let end = start + content(&head[start..]).len();
     let before = content(&head[..start]).len();
@@ -104,7 +105,7 @@ fn erase(head: &mut [u8], start: usize) {
 }
 
 /// Returns the broken rule that an error of httparse stands for.
-pub(super) fn misdeed(error: httparse::Error) -> ProtocolError {
+pub(super) fn broken_rule(error: httparse::Error) -> ProtocolError {
     match error {
         httparse::Error::HeaderName => ProtocolError::BadFieldName,
         httparse::Error::HeaderValue => ProtocolError::BadFieldValue,

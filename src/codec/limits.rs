@@ -7,7 +7,7 @@
 /// The limits of one exchange. The documentation of each field names the default.
 ///
 /// The page on [attacks](crate::manual::attacks) says what the limits protect from, and the page on
-/// [limits](crate::manual::limits) how the limits of a client act together.
+/// [limits](crate::manual::limits) says how the limits of a client act together.
 ///
 /// ```
 /// let mut limits = handclasp::codec::Limits::default();
@@ -87,16 +87,16 @@ pub struct Leniency {
     /// [`CloseReason::LenientField`](super::CloseReason::LenientField).
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-5.1>
     ///
-    /// A line that could be Content-Length or Transfer-Encoding is an error in any case, and so is a trailer.
+    /// A line that could be Content-Length or Transfer-Encoding is an error in any case. The leniency does not apply to
+    /// trailers.
     pub blanks_before_colon: bool,
     /// Whether a line of the head that is not a field is ignored: a line without a colon or a name, or with a byte that
-    /// its name or value cannot have. Default: false, because a field that is ignored may be one that the caller needs. The
-    /// connection is closed after the response, with
-    /// [`CloseReason::LenientField`](super::CloseReason::LenientField).
+    /// its name or value cannot have. Default: false, because the caller may need a field that is ignored. The connection
+    /// is closed after the response, with [`CloseReason::LenientField`](super::CloseReason::LenientField).
     ///
-    /// The line counts against the limits, and folds of the line are ignored with the line. These lines are an error in
-    /// any case: a line that could be Content-Length or Transfer-Encoding, a line with a NUL, or with a CR before its end,
-    /// and a trailer. The status line is never ignored.
+    /// The line counts against the limits, and folds of the line are ignored with the line. A line that could be
+    /// Content-Length or Transfer-Encoding, and a line with a NUL or with a CR before its end, are an error in any case. The
+    /// leniency does not apply to the status line or to trailers.
     pub invalid_lines: bool,
 }
 

@@ -96,7 +96,7 @@ impl ResponseHead {
     }
 
     /// Returns the first value of a field. Makes no map of fields.
-    #[allow(dead_code, reason = "only the feature `charset` uses it")]
+    #[allow(dead_code, reason = "only the feature `charset` uses this function")]
     pub(crate) fn first(&self, name: &http::HeaderName) -> Option<&[u8]> {
         match self.fields.get() {
             Some(fields) => fields.get(name).map(HeaderValue::as_bytes),
@@ -109,7 +109,8 @@ impl ResponseHead {
 
     /// Returns the bytes of the whole head as they came, with these exceptions: spaces replace each fold, and 1 replaces
     /// a minor version above 1. If [`Leniency`](super::Leniency) allows the departure, spaces replace a line that is not a
-    /// field, and a colon moves before the blanks between its name and itself. [`raw_fields`](Self::raw_fields) returns the fields in these bytes.
+    /// field, and a colon after blanks changes places with the first of these blanks. [`raw_fields`](Self::raw_fields)
+    /// returns the fields in these bytes.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.raw

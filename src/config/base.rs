@@ -5,12 +5,12 @@ use crate::url::{Base, IntoUrl};
 
 /// # Base URL
 impl ClientBuilder {
-    /// Sets the URL to which the URLs of requests are joined, and refuses requests to any other origin. No base URL by
-    /// default.
+    /// Sets the URL to which the URLs of requests are joined, and refuses requests to any other origin. By default,
+    /// a client has no base URL.
     ///
     /// A URL is joined as a browser joins a link on a page (<https://url.spec.whatwg.org/#url-parsing>). The part of the
     /// base's path after its last slash is dropped, so that the path of a base usually ends with a slash. A URL that begins
-    /// with a slash replaces the whole path. A user and a password in the base belong to every relative URL.
+    /// with a slash replaces the whole path. A URL without a host has the user and the password of the base.
     ///
     /// | base | URL | request |
     /// |---|---|---|
@@ -22,12 +22,12 @@ impl ClientBuilder {
     /// | `https://api.example.org/v1/` | `//evil.example/x` | refused |
     ///
     /// An absolute URL is allowed if its scheme, host and port are those of the base. A request to any other origin fails
-    /// with [`ErrorKind::Request`](crate::ErrorKind::Request) before a connection is looked for, however the URL is spelled.
-    /// A part of a URL that comes from somebody else can therefore not send the default fields of the client to another
-    /// server. Such a part can still choose any path and query of the origin: encode a single segment before it is added
-    /// to a path.
+    /// with [`ErrorKind::Request`](crate::ErrorKind::Request) before the client takes a connection, however the URL is
+    /// spelled. Text from an untrusted source within a URL can therefore not send the default fields of the client to
+    /// another server. The text can still choose any path and query of the origin, unless the caller percent-encodes the
+    /// text.
     ///
-    /// The base applies to [`Client::get`](crate::Client::get) and the other verbs, to
+    /// The base applies to [`Client::get`](crate::Client::get) and the methods of the other verbs, to
     /// [`Client::execute`](crate::Client::execute), [`RequestBuilder::from_parts`](crate::RequestBuilder::from_parts),
     /// [`Client::warm`](crate::Client::warm) and [`Client::min_idle`](crate::Client::min_idle). Redirects follow the
     /// [redirect policy](Self::redirect), which may lead to other origins.

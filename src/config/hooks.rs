@@ -53,8 +53,8 @@ impl ClientBuilder {
     }
 
     /// Sets the spelling of the names of header fields. A name in `names`, such as `X-API-Key`, is sent in the spelling
-    /// of `names`. All other names are sent in title case if `title_case` is true, and in lower case if it is false.
-    /// Replaces an earlier spelling.
+    /// of `names`. All other names are sent in title case if `title_case` is true, and in lower case if `title_case` is
+    /// false. A later call replaces an earlier spelling.
     ///
     /// The order of fields needs no setting: after `Host`, the fields of a request are sent in the order in which they were
     /// added, then the client's default fields, and last the fields that frame the body.

@@ -112,22 +112,22 @@ impl ClientBuilder {
     }
 
     /// Sets whether spaces and tabs may stand between the name of a response's header field and its colon. `false` by default:
-    /// such a response fails with [`ErrorKind::Protocol`](crate::ErrorKind::Protocol), because RFC 9112, section 5.1, forbids
+    /// a response with such blanks fails with [`ErrorKind::Protocol`](crate::ErrorKind::Protocol), because RFC 9112, section 5.1, forbids
     /// these blanks. [`codec_limits`](Self::codec_limits) replaces this setting.
     ///
-    /// The connection of such a response is closed after the response. If `Content-Length` or `Transfer-Encoding` is written in
-    /// this way, the response fails in any case.
+    /// The connection is closed after a response with such blanks. A response with blanks between `Content-Length` or
+    /// `Transfer-Encoding` and its colon fails in any case.
     pub fn http1_allow_spaces_after_header_name_in_responses(mut self, allow: bool) -> Self {
         self.exchange.limits.leniency.blanks_before_colon = allow;
         self
     }
 
-    /// Sets whether lines of a response's head that are not header fields are ignored. `false` by default: such a response
-    /// fails with [`ErrorKind::Protocol`](crate::ErrorKind::Protocol). [`codec_limits`](Self::codec_limits) replaces this
+    /// Sets whether lines of a response's head that are not header fields are ignored. `false` by default: a response with
+    /// such a line fails with [`ErrorKind::Protocol`](crate::ErrorKind::Protocol). [`codec_limits`](Self::codec_limits) replaces this
     /// setting.
     ///
-    /// A line is not a field if it has no colon, no name, or a byte that a name or a value cannot have. The connection of such
-    /// a response is closed after the response. If the line could be `Content-Length` or `Transfer-Encoding`, or has a NUL or
+    /// A line is not a field if it has no colon, no name, or a byte that a name or a value cannot have. The connection is
+    /// closed after a response with such a line. If the line could be `Content-Length` or `Transfer-Encoding`, or has a NUL or
     /// a CR before its end, the response fails in any case.
     pub fn http1_ignore_invalid_headers_in_responses(mut self, ignore: bool) -> Self {
         self.exchange.limits.leniency.invalid_lines = ignore;

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use psl::{List, Psl};
 
-/// Whether a host matches the domain of a cookie. Both are in lower case, and the host is a name.
+/// Whether a host matches the domain of a cookie. The host and the domain are in lower case, and the host is a name.
 /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.1.3>.
 pub(super) fn domain_matches(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
@@ -111,13 +111,7 @@ mod tests {
             "a", "b", "com", "co", "uk", "github", "io", "ck", "www", "kawasaki", "jp", "city", "xn--p1ai",
             "", "1", "compute",
         ];
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
-        };
+        let mut random = crate::random::generator();
         for _ in 0..50_000 {
             let labels: Vec<_> = (0..1 + random(5)).map(|_| LABELS[random(LABELS.len())]).collect();
             let host = labels.join(".");

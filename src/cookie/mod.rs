@@ -28,7 +28,7 @@
 //!   prefix. `SameSite=None` demands `Secure`. `SameSite` has no other effect, because a client has no pages.
 //! - A cookie ends after at most 400 days. A cookie without `Max-Age` and `Expires` ends with its jar.
 //! - A name and its value have at most 4,096 bytes together, and the value of an attribute has at most 1,024 bytes. A
-//!   cookie without `Path` is refused if the path of its URL, up to the last slash, has more bytes than this. A cookie
+//!   cookie without `Path` is refused if the path of its URL, up to the last slash, has more than 1,024 bytes. A cookie
 //!   with a control character, or with bytes that are not UTF-8, is ignored.
 //! - A jar holds at most 3,300 cookies, and at most 180 cookies of one registrable domain. If there are more, cookies
 //!   that have ended are removed first, and then the cookies that have not been used for longest. A `Cookie` field has
@@ -179,7 +179,7 @@ impl Jar {
 impl CookieStore for Jar {
     fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
         let Some(place) = place(url) else { return };
-        // The caller's iterator may run any code, so that the jar must not be locked meanwhile.
+        // The cookies are read before the jar is locked, because the caller's iterator may run code that uses the jar.
         let cookies: Vec<_> = fields.filter_map(read).take(MOST_PER_RESPONSE).collect();
         let now = time::unix();
         let mut store = self.lock();
@@ -204,7 +204,7 @@ impl fmt::Debug for Jar {
     }
 }
 
-/// A cookie of a response, as the server has written it. [`Response::cookies`](crate::Response::cookies) returns these.
+/// A cookie of a response, as the server has written the cookie. See [`Response::cookies`](crate::Response::cookies).
 #[derive(Clone)]
 pub struct Cookie<'a>(SetCookie<'a>);
 

@@ -248,8 +248,11 @@ fn a_44_a_secure_cookie_that_has_ended_hides_nothing() {
 #[test]
 fn a_46_a_long_path_of_a_url_takes_no_memory() {
     let mut store = Store::default();
-    let long = format!("http://a.test/{}/x", "p".repeat(60_000));
-    assert!(set(&mut store, &long, "x=1").is_err());
+    let long_path = format!("http://a.test/{}/x", "p".repeat(60_000));
+    let long_host = format!("http://{}test/", "a.".repeat(600));
+    for url in [long_path, long_host] {
+        assert_eq!(set(&mut store, &url, "x=1"), Err(Refused::TooLong), "A-46: {url}");
+    }
 }
 
 #[test]

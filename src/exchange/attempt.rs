@@ -277,8 +277,8 @@ pub(super) enum Stage {
     /// Nothing was written. `assigned` is the time at which the connection was taken, if the connection was idle and
     /// was taken within this poll.
     Attached { assigned: Option<Instant> },
-    /// The first write was tried. The response's description of its connection is kept here until the response takes
-    /// it.
+    /// The first write was tried. The response's description of its connection is stored here until the response takes
+    /// the description.
     Begun(Option<ConnectionInfo>),
 }
 

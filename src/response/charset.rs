@@ -93,7 +93,7 @@ mod tests {
             ("", None),
         ] {
             let found = charset(media_type.as_bytes());
-            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{media_type}");
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "R-9110-5.6.4-1: {media_type}");
         }
     }
 

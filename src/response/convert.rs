@@ -10,7 +10,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Extensions, Method, StatusCode, Uri};
 
 use super::{Collected, Head, MAX_COLLECTED, Requested, Response};
-use crate::body::Body;
+use crate::body::{AnsweredRequest, Body};
 use crate::codec::{BodyLength, ResponseHead};
 use crate::error::Written;
 use crate::exchange::UploadProgress;
@@ -19,7 +19,8 @@ use crate::redirect::History;
 use crate::timings::Timings;
 use crate::trace::Measured;
 
-/// The parts of a response for which an `http::Response` has no place. Stored among its extensions.
+/// The parts of a response for which an `http::Response` has no field. The extensions of the `http::Response` hold these
+/// parts.
 #[derive(Clone)]
 struct Kept {
     sent: Option<(Method, Uri)>,
@@ -80,7 +81,7 @@ impl Response {
 /// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
 ///
 /// An `http::Response` that was made from a [`Response`] has the request, the redirects and the limit of that response
-/// among its extensions, so that they are kept.
+/// among its extensions. The conversion back restores all three.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -102,7 +103,7 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
         }
         let announced = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let content_length = match body.length() {
-            // Such a response may announce a length although it has no content.
+            // A response to HEAD and a 304 may announce a length although they have no content.
             _ if sent.0 == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED => announced(),
             BodyLength::None => Some(0),
             BodyLength::Known(length) => Some(length),
@@ -135,7 +136,7 @@ impl From<Response> for http::Response<Body> {
         let Head { received, sent, requested, connection, measured, written, upload, max_collected, .. } =
             *head;
         if let Some((method, uri)) = sent.clone() {
-            body.set_asked((method, uri, requested.history.clone()));
+            body.set_request(AnsweredRequest { method, uri, history: requested.history.clone() });
         }
         let mut out = Self::new(body);
         *out.status_mut() = received.status;
@@ -174,8 +175,8 @@ impl From<Response> for Body {
 /// ```
 impl From<Collected> for http::Response<Bytes> {
     fn from(collected: Collected) -> Self {
-        let Collected { status, headers, body, timings, connection, requested, .. } = collected;
-        let (method, uri, history) = requested;
+        let Collected { status, headers, body, timings, connection, request, .. } = collected;
+        let AnsweredRequest { method, uri, history } = request;
         let mut out = Self::new(body);
         *out.status_mut() = status;
         *out.headers_mut() = headers;

@@ -23,7 +23,7 @@ impl Response {
     ///
     /// The errors of [`bytes`](Self::bytes), and [`ErrorKind::Decode`] if the content is not JSON of this type. The
     /// text of this error has the status, the line and column, and at most 200 bytes of the content around this
-    /// position. An error of the caller's type may have no position: its text shows the start of the content.
+    /// position. If the caller's type refuses a value without a position, the text has the start of the content.
     /// [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it repeats more
     /// than 200 bytes of the content.
     ///
@@ -73,10 +73,9 @@ impl Collected {
     /// ```
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         parse(&self.body).map_err(|failed| {
-            let (method, uri, history) = &self.requested;
-            Error::new(ErrorKind::Decode, failed.message(self.status, &self.body))
-                .with_request(method, uri)
-                .with_redirects(history.clone())
+            let error = Error::new(ErrorKind::Decode, failed.message(self.status, &self.body));
+            self.request
+                .add_to(error)
                 .with_written(crate::error::Written::All)
                 .with_timings(self.timings)
                 .with_status(self.status)
@@ -116,7 +115,7 @@ fn without_mark(content: &[u8]) -> &[u8] {
 /// server sent them.
 fn shortened(error: serde_json::Error) -> serde_json::Error {
     let (text, line, column) = (error.to_string(), error.line(), error.column());
-    // The text ends with the position, unless the error has none. The constructor reads the position from there.
+    // The text of an error with a position ends with the position. `custom` reads the position from the end of its text.
     let position = if line == 0 { String::new() } else { format!(" at line {line} column {column}") };
     let words = text.strip_suffix(&position).unwrap_or(&text);
     let shown = Excerpt::first(words.as_bytes()).to_string();

@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// An `http::Uri` is sent as it is, so that its own host is compared.
+    /// An `http::Uri` is sent unchanged, so that the host of the `Uri` is compared with the host of the base.
     #[test]
     fn a_25_a_uri_is_compared_as_it_is_sent() {
         let base = Base::new("http://a.test/v1/").unwrap();

@@ -102,8 +102,8 @@ async fn a_10_decompression_bomb_streams_in_constant_memory() {
     assert_constant_memory("deflate", content, length).await;
 }
 
-/// Empty members, one after another, are 2 MB on the wire and decode to no byte. Without the feature `gzip`, they are
-/// handed over unchanged.
+/// Empty members, one after another, are 2 MB on the wire and decode to no byte. Without the feature `gzip`, the
+/// members are handed over unchanged.
 #[tokio::test]
 async fn a_10_empty_members_are_read_in_constant_memory() {
     let content = EMPTY_MEMBER.repeat(100_000);
@@ -111,7 +111,7 @@ async fn a_10_empty_members_are_read_in_constant_memory() {
     assert_constant_memory("gzip", content, length).await;
 }
 
-/// The name of a file in the header of a gzip member has no length, and ends with a zero byte.
+/// The name of a file in the header of a gzip member has no announced length, and ends with a zero byte.
 #[tokio::test]
 async fn a_10_endless_gzip_header_is_read_in_constant_memory() {
     let content = [

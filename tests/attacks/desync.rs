@@ -269,8 +269,8 @@ async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
                     "/next" => peer.respond("next")?,
                     _ => {
                         peer.send(response)?;
-                        // During this pause the client most likely reads the response. If it does not, the surplus
-                        // arrives with the response, which the loop above covers.
+                        // During this pause the client most likely reads the response. If the client reads
+                        // later, the surplus arrives with the response.
                         std::thread::sleep(Duration::from_millis(5));
                         peer.send(POISON)?;
                         done.raise();
@@ -479,7 +479,7 @@ async fn a_58_ambiguous_framing() {
         assert_protocol(&error, expected, Phase::Wait);
         assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1, "{fields:?}");
     }
-    // The client reads each of these heads in one way, which is not the attacker's way. It takes no byte after the
+    // The client reads each of these heads in one way, which is not the attacker's way. The client takes no byte after the
     // response for another response.
     let mut lenient = Limits::default();
     lenient.leniency.length_with_transfer_encoding = true;

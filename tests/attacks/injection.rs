@@ -162,7 +162,7 @@ async fn a_22_paths_and_queries() {
     assert_eq!(stage.recorder.server.connections(), 1);
 }
 
-/// A field name is a token, and the client sends it in lower case.
+/// A field name is a token, and the client sends the name in lower case.
 #[tokio::test]
 async fn a_23_header_names() {
     let stage = Stage::new();
@@ -754,8 +754,8 @@ async fn a_73_framing_and_connection_fields_of_the_callers() {
     }
 }
 
-/// The client refuses trailers that would change the message. It announces other trailers, and sends them after the
-/// last chunk.
+/// The client refuses trailers that would change the message. The client announces other trailers, and sends these trailers
+/// after the last chunk.
 #[tokio::test]
 async fn a_73_trailers_of_the_callers() {
     let stage = Stage::new();

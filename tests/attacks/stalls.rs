@@ -51,8 +51,8 @@ async fn assert_next_is_fresh(client: &Client, server: &Server, before: usize) {
     assert_eq!((last.connection, last.nth, &*last.request.target), (before, 1, "/next"));
 }
 
-/// Returns a server that answers every second request with "next". It leaves the other requests to `script`, which
-/// gets the index of the request.
+/// Returns a server that answers every second request with "next". The function `script` answers the other
+/// requests, and gets the index of the request.
 fn early(script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static) -> Server {
     let requests = AtomicUsize::new(0);
     Server::start(move |peer| {
@@ -518,7 +518,7 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
     }
 }
 
-/// The client ends a request by its framing. It never closes its direction, because some servers take a half-closed
+/// The client ends a request by its framing. The client never closes its direction, because some servers take a half-closed
 /// connection for a lost client.
 #[tokio::test]
 async fn a_18_the_client_does_not_half_close() {

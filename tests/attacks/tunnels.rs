@@ -158,8 +158,8 @@ async fn a_56_leftover_bytes_come_out_of_the_tunnel() {
     }
 }
 
-/// A refusal by the proxy opens no tunnel. The client delivers it as the proxy's response, and does not follow its
-/// `Location`.
+/// A refusal by the proxy opens no tunnel. The client delivers the refusal as the proxy's response, and does not follow the
+/// `Location` of the refusal.
 #[tokio::test]
 async fn a_56_refusals_are_the_proxys() {
     for status in ["407 Proxy Authentication Required", "403 Forbidden", "302 Found", "502 Bad Gateway"] {
@@ -175,8 +175,8 @@ async fn a_56_refusals_are_the_proxys() {
     }
 }
 
-/// Bytes that come before the TLS handshake go to TLS, and the handshake fails. They do not become the response of
-/// the origin.
+/// Bytes that come before the TLS handshake go to TLS, and the handshake fails. These bytes do not become the
+/// response of the origin.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_56_plaintext_before_the_handshake_fails_it() {

@@ -12,7 +12,7 @@ use crate::support::{Server, within};
 
 const SECRET: &str = "hunter2";
 
-/// Returns a client whose default fields must not go to any other server.
+/// Returns a client with a secret default field, which must not go to another server.
 fn client(base: impl handclasp::IntoUrl) -> Client {
     let key = HeaderMap::from_iter([("x-api-key".parse().unwrap(), HeaderValue::from_static(SECRET))]);
     Client::builder().default_headers(key).base_url(base).build().unwrap()

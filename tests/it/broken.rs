@@ -244,8 +244,8 @@ async fn a_body_whose_own_source_failed_never_looks_ended() {
     }
 }
 
-/// A file that shrinks while it is read is an error for the reader of the body. It also fails a chunked upload, which would
-/// otherwise look complete.
+/// A file that shrinks while it is read is an error for the reader of the body. A chunked upload of the file fails too,
+/// because the upload would otherwise look complete.
 #[tokio::test]
 async fn a_file_that_became_shorter_never_looks_ended() {
     let path = std::env::temp_dir().join(format!("handclasp-broken-{}", std::process::id()));

@@ -108,8 +108,8 @@ fn cases(caps: &'static [&'static str]) -> impl Iterator<Item = &'static Case> +
     Case::all().iter().filter(move |case| case.takes().is_none_or(|cap| caps.contains(&cap)))
 }
 
-/// Returns the outcomes with which all other outcomes are compared. They come from the codec, which got each wire whole, or
-/// from a client in memory for cases that do not concern the codec.
+/// Returns the outcomes with which all other outcomes are compared. These outcomes come from the codec, which got each wire
+/// whole, or from a client in memory for cases that do not concern the codec.
 fn reference() -> &'static Results {
     static REFERENCE: OnceLock<Results> = OnceLock::new();
     REFERENCE.get_or_init(|| {
@@ -719,8 +719,8 @@ fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> 
 fn send(peer: &mut Peer, stage: &Stage, mode: Mode) -> io::Result<()> {
     for piece in mode.pieces(&stage.case.wire) {
         peer.send(piece)?;
-        // During this pause the client most likely reads the piece before the next one comes. In memory each piece is
-        // certainly a read of its own.
+        // During this pause the client most likely reads the piece before the next piece arrives. In memory, each
+        // piece is certainly a read of its own.
         if piece.len() < 64 && !matches!(mode, Mode::Whole) {
             std::thread::sleep(Duration::from_micros(100));
         }

@@ -193,7 +193,7 @@ async fn a_response_keeps_its_parts_there_and_back() {
     assert!(whole.extensions().get::<Timings>().is_some());
 }
 
-/// `http::Response` has no place for the request and the limits of a response.
+/// The extensions of an `http::Response` hold the request and the limits of the response from which it was made.
 #[tokio::test]
 async fn a_response_keeps_its_request_and_its_limit_there_and_back() {
     let server = Server::start(|peer: &mut Peer| {

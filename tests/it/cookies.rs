@@ -457,14 +457,14 @@ fn a_47_what_a_jar_holds_can_be_saved_and_loaded() {
     assert_eq!(loaded.cookies(&other), None, "A-48: a host with a dot is another host");
 }
 
-/// The caller's iterator runs while other clients can use the jar.
+/// Other threads can use the jar while the caller's iterator runs.
 #[test]
 fn a_jar_reads_the_fields_before_it_is_locked() {
     let jar = Arc::new(Jar::new());
     let url: Url = "http://a.test/".parse().unwrap();
     let fields = [HeaderValue::from_static("a=1"), HeaderValue::from_static("b=2")];
     let mut asked = fields.iter().inspect(|_| {
-        // Another thread asks, so that a locked jar fails the test instead of blocking it.
+        // Another thread uses the jar, so that a locked jar fails the test instead of blocking the test.
         let (sender, receiver) = std::sync::mpsc::channel();
         let other = jar.clone();
         std::thread::spawn(move || sender.send(other.len()));
@@ -484,14 +484,29 @@ async fn ck_03_a_response_after_which_a_request_is_sent_again_sets_cookies() {
         }
         Ok(())
     });
-    let client = client();
+    let (client, other) = (client(), client());
     let request = client.post(server.url("/")).expect_continue().body("content");
     within(20, request.send()).await.unwrap();
     get(&client, server.url("/")).await;
     assert_eq!(cookies(&server).pop().unwrap(), ["a=1"], "CK-03");
+
+    let server = Server::start(|peer: &mut Peer| {
+        while let Some(request) = peer.request()? {
+            if request.target == "/second" && peer.number() == 0 {
+                let fields = "set-cookie: a=1\r\nconnection: close\r\ncontent-length: 0";
+                return peer.send(format!("HTTP/1.1 408 X\r\n{fields}\r\n\r\n"));
+            }
+            peer.respond("end")?;
+        }
+        Ok(())
+    });
+    get(&other, server.url("/first")).await.bytes().await.unwrap();
+    assert_eq!(get(&other, server.url("/second")).await.text().await.unwrap(), "end");
+    get(&other, server.url("/third")).await;
+    assert_eq!(cookies(&server).pop().unwrap(), ["a=1"], "CK-03");
 }
 
-/// A store that panics in one of its methods while it is armed.
+/// A store that panics in the method of this name while the store is armed.
 struct Panicking {
     jar: Jar,
     method: &'static str,
@@ -500,7 +515,10 @@ struct Panicking {
 
 impl Panicking {
     fn enter(&self, method: &str) {
-        assert!(method != self.method || !self.is_armed.load(Ordering::SeqCst), "as the test wants");
+        assert!(
+            method != self.method || !self.is_armed.load(Ordering::SeqCst),
+            "the store panics in {method}"
+        );
     }
 }
 

@@ -323,7 +323,7 @@ async fn rule_09_waiters_are_served_in_order_by_whatever_comes() {
     let mut under_way = dials.want_dials(4).await;
     let mut fars = vec![far];
     for at in [2, 0] {
-        // This is not the dial that the oldest waiter began.
+        // The dial at this index is not the dial that the oldest waiter began.
         fars.push(under_way.remove(at).hold());
         settle().await;
     }
@@ -732,8 +732,8 @@ async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
         let (outcome, took) = asked.outcome().await;
         assert_eq!((outcome.unwrap_err().kind(), took), (ErrorKind::Timeout, 10 * SECOND));
     }
-    // The ninth dial replaced the first failed dial. It is the probe of the failing host, and no request waits for
-    // the probe.
+    // The ninth dial replaced the first failed dial. The ninth dial is the probe of the failing host, and no
+    // request waits for the probe.
     assert_eq!((dials.begun(), dials.total().peak), (9, 8));
     assert_eq!(counts(&client), [0; 4]);
 }

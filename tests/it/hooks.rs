@@ -71,7 +71,7 @@ async fn what_a_hook_adds_is_checked_like_any_field() {
     assert_eq!(server.fields("connection"), [["close"]], "the connection is for one user");
 }
 
-/// A server and a proxy can disagree about such a request, so that no such request is sent.
+/// No request is sent with framing fields or `Host` fields about which a server and a proxy can disagree.
 #[tokio::test]
 async fn a_25_framing_and_hosts_that_a_hook_adds_are_checked() {
     for (name, values) in [
@@ -95,7 +95,7 @@ async fn a_25_framing_and_hosts_that_a_hook_adds_are_checked() {
     }
 }
 
-/// The function runs without a lock of the client, so that the function can use the client.
+/// The function of `on_request` runs without a lock of the client, so that the function can use the client.
 #[tokio::test]
 async fn a_hook_may_use_the_client() {
     let server = Server::echo();

@@ -121,7 +121,7 @@ async fn what_the_error_repeats_of_the_content_is_bounded_and_on_one_line() {
     }
 }
 
-/// A value that a type of the caller refuses has no position.
+/// The error of a type that refuses a value has no position in the content.
 #[tokio::test(start_paused = true)]
 async fn an_error_without_a_position_names_none() {
     #[derive(Deserialize, Debug)]

@@ -1,4 +1,4 @@
-//! Tests of responses whose heads depart from the grammar, by clients that allow this and by clients that do not.
+//! Tests of clients that allow departures from the grammar in the head of a response, and of clients that do not.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -23,8 +23,12 @@ const INVALID: fn(ClientBuilder, bool) -> ClientBuilder =
 
 #[tokio::test]
 async fn a_departure_is_an_error_unless_the_client_allows_it() {
-    for (line, allow) in [("Y : b", SPACES), ("Y : b", INVALID), ("no colon", INVALID), ("Y: \x01", INVALID)]
-    {
+    for (line, allow, is_read) in [
+        ("Y : b", SPACES, true),
+        ("Y : b", INVALID, false),
+        ("no colon", INVALID, false),
+        ("Y: \x01", INVALID, false),
+    ] {
         let server = server(line);
         for client in [Client::new(), allow(Client::builder(), false).build().unwrap()] {
             let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
@@ -33,8 +37,7 @@ async fn a_departure_is_an_error_unless_the_client_allows_it() {
         let client = allow(Client::builder(), true).build().unwrap();
         let response = within(20, client.get(server.url("/")).send()).await.unwrap();
         assert_eq!(response.headers()["x"], "a");
-        let is_read = response.headers().contains_key("y");
-        assert_eq!(is_read, std::ptr::fn_addr_eq(allow, SPACES), "{line:?}");
+        assert_eq!(response.headers().contains_key("y"), is_read, "{line:?}");
         assert_eq!(response.raw_headers().count(), response.headers().len());
         assert_eq!(response.text().await.unwrap(), "hi");
     }

@@ -1,5 +1,6 @@
 //! Tests that the client never reuses an idle connection that the server has closed or on which the server has sent bytes.
-//! This must hold even if the runtime's only thread was blocked, so that the reactor has not learned of the FIN or bytes.
+//! The client must see the close or the bytes even if the runtime's only thread was blocked, so that the reactor has not
+//! learned of the close or the bytes.
 //!
 //! Each test repeats three steps a hundred times. The test sends a request. The test blocks the runtime's thread until the
 //! server has done something wrong on the idle connection and the kernel has delivered it. Without an await in between,

@@ -243,8 +243,8 @@ async fn rule_28_a_server_that_closes_after_each_response_is_not_kept() {
     assert_eq!(server.requests_per_connection(), vec![1; 200]);
 }
 
-/// Dropping and printing a connector's error runs the caller's code. It does not run under the pool's lock, even where
-/// the error is remembered.
+/// Dropping and printing a connector's error runs the caller's code. This code does not run under the pool's lock, even
+/// where the pool stores the error.
 #[test]
 fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
     #[derive(Debug)]

@@ -101,7 +101,7 @@ async fn a_78_a_referer_is_sent_only_if_asked_for() {
             false => [None, None, None],
             true => [None, Some(first.url("/a?q")), Some(first.url("/"))],
         };
-        assert_eq!(got, expected, "A-36 A-78");
+        assert_eq!(got, expected, "R-9110-10.1.3-1 A-36 A-78");
     }
 }
 

@@ -298,8 +298,8 @@ async fn rule_27_a_post_of_a_stream_is_never_seen_twice_by_a_server_that_resets_
     posts_are_never_seen_twice(ends_on_the_second_request(Ending::Reset), with_stream).await;
 }
 
-/// Returns a server whose first connection answers one request, and does `then` with the second one. Every later
-/// request is echoed.
+/// Returns a server whose first connection answers one request, and does `then` with the second request. The
+/// server echoes every later request.
 fn server_that_on_the_second_request(
     then: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
 ) -> Server {

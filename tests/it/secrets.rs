@@ -105,7 +105,7 @@ async fn no_public_type_shows_a_secret() {
     assert_hidden(&error.chain().to_string());
 }
 
-/// The types are of the crate `http`, so that the values themselves must be marked as sensitive.
+/// `Debug` of the types of the crate `http` hides only values that are marked as sensitive.
 #[cfg(feature = "url")]
 #[tokio::test]
 async fn a_77_the_fields_of_a_request_show_no_credentials() {

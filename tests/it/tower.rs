@@ -19,7 +19,7 @@ use tower_http::decompression::DecompressionLayer;
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::support::{Peer, Server, Signal, within};
+use crate::support::{Peer, Server, Signal, Tape, within};
 
 fn get(url: &str) -> Request<Body> {
     Request::get(url).body(Body::empty()).unwrap()
@@ -152,7 +152,7 @@ async fn a_balancer_distributes_requests() {
     assert_eq!(servers.iter().map(|server| server.seen().len()).sum::<usize>(), 40);
 }
 
-/// A client whose load is the number of requests in its pool.
+/// A client and the origin of its server. The load is the number of requests in the client's pool.
 struct Measured(Client, String);
 
 impl Load for Measured {
@@ -271,11 +271,21 @@ async fn a_service_sends_what_a_request_holds_and_no_more() {
 
 #[tokio::test]
 async fn a_service_sends_the_trailers_of_a_body() {
-    let server = Server::echo();
+    let tape = Tape::default();
+    let recorded = tape.clone();
+    let server = Server::start(move |peer: &mut Peer| {
+        peer.record(&recorded);
+        while peer.request()?.is_some() {
+            peer.respond("end")?;
+        }
+        Ok(())
+    });
     let trailers = http::HeaderMap::from_iter([("x".parse().unwrap(), "1".parse().unwrap())]);
     let body = Full::<bytes::Bytes>::from("content").with_trailers(ready(Some(Ok(trailers))));
     let request = Request::post(server.url("/")).header("trailer", "x").body(body).unwrap();
-    assert_eq!(text(within(20, Client::new().oneshot(request)).await.unwrap()).await, "/");
-    assert_eq!(server.fields("transfer-encoding"), [["chunked"]]);
+    assert_eq!(text(within(20, Client::new().oneshot(request)).await.unwrap()).await, "end");
     assert_eq!(server.seen()[0].request.body, b"content");
+    let sent = String::from_utf8(tape.lock().unwrap().clone()).unwrap();
+    assert!(sent.contains("\r\ntransfer-encoding: chunked\r\n"), "{sent}");
+    assert!(sent.ends_with("0\r\nx: 1\r\n\r\n"), "{sent}");
 }

@@ -324,8 +324,8 @@ async fn a_source_that_does_not_end_is_not_waited_for() {
     }
 }
 
-/// A source that gives empty pieces without end does not block other tasks. This also holds while the client collects the
-/// content for an HTTP/1.0 server.
+/// A source that gives empty pieces without end does not block other tasks, even while the client collects the content
+/// for an HTTP/1.0 server.
 #[tokio::test]
 async fn empty_pieces_for_ever_hang_nobody() {
     let lines = Lines::default();

@@ -1,8 +1,8 @@
 //! Functions that wait until bytes, or the end of the stream, have arrived at the client's sockets. The client's runtime
 //! does not learn of the arrival.
 //!
-//! These functions ask the kernel instead of reading the sockets, and they block the thread. They serve tests of the look,
-//! which peeks at a socket before the reactor has learned of the bytes.
+//! These functions ask the kernel instead of reading the sockets, and block the thread. The functions serve tests of the
+//! look, which peeks at a socket before the reactor has learned of the bytes.
 
 use std::io;
 use std::net::SocketAddr;

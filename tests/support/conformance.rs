@@ -2,7 +2,7 @@
 //! outcomes.
 //!
 //! The scorer is a port of `tests/data/score.py`, rule by rule and in the same order, so that `cargo test` needs no
-//! Python. It also writes the outcomes in the form that score.py reads. This module does not know how a case is
+//! Python. This module also writes the outcomes in the form that score.py reads. This module does not know how a case is
 //! played.
 
 #![allow(clippy::unwrap_used, reason = "test data that is not as it should be fails the test")]

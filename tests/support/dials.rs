@@ -7,9 +7,9 @@
 //! dials.none_wanted().await;                       // no further dial has begun
 //! ```
 //!
-//! `want_dial` and `none_wanted` first let every task run until it waits, which takes a millisecond of the paused time.
-//! They fail if the expected dial has not begun by then, or if an unexpected dial has begun. Invariant: a connection counts as
-//! live from the end of its dial until it is dropped, so that `dialing + live` is the number that limits bound.
+//! `want_dial` and `none_wanted` first let every task run until the task waits, which takes a millisecond of the paused
+//! time. Both functions fail if the expected dial has not begun after this time, or if an unexpected dial has begun.
+//! Invariant: a connection counts as live from the end of its dial until it is dropped, so that `dialing + live` is the number that limits bound.
 
 #![allow(
     dead_code,

@@ -339,7 +339,7 @@ pub(crate) enum Step {
     Empties,
 }
 
-/// A stream or a body that follows these steps. It ends after the last step.
+/// A stream or a body that follows these steps, and ends after the last step.
 pub(crate) struct Source {
     steps: VecDeque<Step>,
     length: Option<u64>,

@@ -1,7 +1,7 @@
 //! A server on loopback with a thread for each connection. The server uses no async runtime, so that tests can run
 //! the client on any runtime.
 //!
-//! The server answers `/bytes/N` with N bytes. It answers every other path with the number of the connection. The
+//! The server answers `/bytes/N` with N bytes. The server answers every other path with the number of the connection. The
 //! answer to `/slow/MS` comes after MS milliseconds.
 
 #![allow(

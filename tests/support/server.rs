@@ -65,12 +65,12 @@ pub struct Request {
 }
 
 impl Request {
-    /// Returns the value of the first field of a name.
+    /// Returns the value of the first field with this name.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.values(name).next()
     }
 
-    /// Returns the values of all fields of a name.
+    /// Returns the values of all fields with this name.
     pub fn fields(&self, name: &str) -> Vec<String> {
         self.values(name).map(str::to_owned).collect()
     }
@@ -183,7 +183,7 @@ impl Server {
         counts
     }
 
-    /// Returns the values of all fields of a name in each request, in the order in which the heads were read.
+    /// Returns the values of all fields with this name in each request, in the order in which the heads were read.
     pub fn fields(&self, name: &str) -> Vec<Vec<String>> {
         self.shared.lock().seen.iter().map(|seen| seen.request.fields(name)).collect()
     }

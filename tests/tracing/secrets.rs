@@ -14,7 +14,7 @@ use crate::support::scripted::{Peers, Reply, Script};
 /// Text that is part of every secret.
 const SECRET: &str = "hunter2";
 
-/// A layer that writes down the fields of all spans and events, of every target and level.
+/// A layer that records the fields of all spans and events, of every target and level.
 #[derive(Clone, Default)]
 struct Texts(Arc<Mutex<String>>);
 

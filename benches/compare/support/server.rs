@@ -1,4 +1,4 @@
-//! The server of the benches. It is the program of the bench, started again as a process of its own, so that its
+//! The server of the benches. The server is the program of the bench, started again as a process of its own, so that its
 //! processor time and memory are not counted for the client.
 //!
 //! The server answers these requests:

@@ -400,13 +400,7 @@ mod tests {
         let mut list = IdleList::new();
         let mut model: Vec<(IdleId, u32, Place, Instant, Option<Instant>)> = Vec::new();
         let mut now = Instant::now();
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
-        };
+        let mut random = crate::random::generator();
         for conn in 0..20_000 {
             now += Duration::from_millis(random(900) as u64 + 1);
             // The list grows and shrinks in phases, so that the list is sometimes empty and sometimes long.

@@ -118,7 +118,8 @@ async fn the_version_is_1_1_whatever_the_server_says() {
     }
 }
 
-/// `User-Agent` has only the name and version of the crate. It has no comment or platform, and is the same in all requests.
+/// `User-Agent` has only the name and version of the crate, without a comment or a platform. The value is the same in all
+/// requests.
 #[tokio::test]
 async fn the_crate_says_its_name_and_no_more() {
     let recorder = Recorder::start();

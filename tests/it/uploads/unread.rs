@@ -18,7 +18,7 @@ const PIECE: usize = 1000;
 /// Number of bytes that the connection takes before it takes no more.
 const ROOM: usize = 10_000;
 
-/// A stream without end. It counts its pieces, and its drop frees the last reference to the count but one.
+/// A stream without end. The stream counts its pieces, and the drop of the stream frees one of two references to the count.
 struct Endless(Arc<AtomicUsize>);
 
 impl futures_core::Stream for Endless {

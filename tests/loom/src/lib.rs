@@ -1,6 +1,6 @@
 //! The crate's own hand-off cell, compiled with loom's mutex instead of the mutex of std.
 //!
-//! This crate compiles the file of the library itself, and not a copy of the file. It makes the cell public for the
+//! This crate compiles the file of the library itself, and not a copy of the file. The crate makes the cell public for the
 //! models in `tests/hand_off.rs`.
 
 use std::task::{Context, Poll};

@@ -232,7 +232,7 @@ impl<'a> Receiver<'a> {
                 return;
             }
             (None, Verdict::Close(reasons)) => {
-                // The reference tells whether these two reasons are right.
+                // The reference checks whether these two reasons are right.
                 for reason in [CloseReason::Lenient, CloseReason::LenientField] {
                     if reasons.contains(reason) {
                         expected.insert(reason);

@@ -1,8 +1,8 @@
 //! Responses as RFC 9112 defines them, read from all received bytes at once.
 //!
-//! The reference does not know how the bytes were split. It uses nothing of the codec except the documented limits
-//! and leniencies. Its code is simple instead of fast. Invariant: the codec must accept exactly the responses that
-//! the reference reads as complete.
+//! The reference does not know how the bytes were split. The reference uses nothing of the codec except the
+//! documented limits and leniencies. The code of the reference is simple instead of fast. Invariant: the codec must accept
+//! exactly the responses that the reference reads as complete.
 
 use handclasp::codec::{Framing, Leniency, Limits};
 use http::{Method, Version};
@@ -214,6 +214,7 @@ struct Section {
     has_fold: bool,
     /// Whether a folded field is one that frames the message or says how long the connection lasts.
     has_framing_fold: bool,
+    /// Whether a line is not a field, or has blanks before its colon.
     is_mended: bool,
 }
 
