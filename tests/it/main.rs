@@ -64,6 +64,7 @@ mod manual;
 mod moved;
 #[cfg(all(feature = "hickory-dns", feature = "test-util"))]
 mod names;
+mod one_parser;
 mod parked;
 mod pool;
 #[cfg(feature = "url")]

@@ -293,7 +293,7 @@ async fn an_end_is_trusted_only_where_tls_says_so() {
         let client = client(&server);
         let response = within(20, client.get(server.url("/")).send()).await.unwrap();
         let text = within(20, response.text()).await.map_err(|error| error.kind());
-        assert_eq!(text.as_deref().map_err(|kind| *kind), expected, "{rules}: {answer:?}");
+        assert_eq!(text.as_deref().map_err(|kind| *kind), expected, "{rules} A-51: {answer:?}");
     }
 }
 
@@ -308,7 +308,7 @@ async fn plaintext_is_never_a_response() {
     });
     let client = client(&switching);
     let error = within(20, client.get(switching.url("/")).send()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionLost, "R-9110-4.2.2-1: {error:?}");
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost, "R-9110-4.2.2-1 A-52: {error:?}");
     // If the TLS handshake fails, the client writes no byte of the request.
     let server = Server::start(move |peer| {
         let first = peer.take(1)?;
@@ -317,7 +317,11 @@ async fn plaintext_is_never_a_response() {
         peer.stall()
     });
     let error = within(20, client.get(format!("https://{}/", server.address())).send()).await.unwrap_err();
-    assert_eq!((error.kind(), error.request_written()), (ErrorKind::Tls, Written::Nothing), "R-9110-4.2.2-1");
+    assert_eq!(
+        (error.kind(), error.request_written()),
+        (ErrorKind::Tls, Written::Nothing),
+        "R-9110-4.2.2-1 A-52"
+    );
 }
 
 /// The client sends a close_notify before the end of the connection, whatever the reason for the close.
