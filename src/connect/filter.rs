@@ -47,7 +47,7 @@ use crate::error::Error;
 /// use handclasp::{AddressFilter, Client, ErrorKind};
 ///
 /// let client = Client::builder().address_filter(AddressFilter::public_only()).build()?;
-/// let error = client.get("http://localhost:8080/").await.unwrap_err();
+/// let error = client.get("http://localhost:8080/").send().await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::AddressRefused);
 /// # Ok::<(), handclasp::Error>(())
 /// # }).unwrap();
