@@ -22,6 +22,7 @@ pub(crate) fn take_write() -> BytesMut {
 }
 
 /// Gives back a buffer from which a request was written.
+#[inline]
 pub(crate) fn put_write(mut buffer: BytesMut) {
     if buffer.capacity() <= LARGEST {
         buffer.clear();

@@ -169,6 +169,7 @@ impl Length {
     /// > single valid Content-Length
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
+    #[inline]
     pub(super) fn note(&mut self, value: &[u8]) {
         for element in elements(value) {
             let said = parse_decimal(element).map(|length| Self::Valid { length, digits: element.len() });

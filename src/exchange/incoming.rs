@@ -65,6 +65,7 @@ impl Incoming {
     }
 
     /// Reads from the stream once. Returns the number of bytes that came, or 0 at the end of the stream.
+    #[inline]
     pub(crate) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -236,6 +237,7 @@ impl Incoming {
 
     /// Appends more of the first read to the copy, because the head is longer than the copy. Returns false if the copy
     /// already has all bytes of that read.
+    #[inline]
     pub(crate) fn has_more(&mut self) -> bool {
         if self.overflow.is_empty() {
             return false;

@@ -72,6 +72,7 @@ impl Outgoing {
     }
 
     /// Writes to the stream once. Returns the number of bytes that were written, which is never 0.
+    #[inline]
     pub(crate) fn poll_write(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),

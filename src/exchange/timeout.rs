@@ -102,6 +102,7 @@ enum Clock {
 
 impl Waits {
     /// Returns the first deadline to come, or `None` if no deadline comes.
+    #[inline]
     pub(crate) fn due(&self, timeouts: &Timeouts) -> Option<Due> {
         let mut first = self.total.map(|Deadline { at, after }| Due { at, clock: Clock::Total, after });
         for (since, after, clock) in [
