@@ -221,20 +221,8 @@ impl Fixed {
             stay,
             until: self.until,
             is_used: conn.requests > 0,
-            ended: self.ended(epoch),
+            is_of_old_network: self.epoch != epoch,
         }
-    }
-
-    /// Returns why the connection serves no further request if the network epoch is `epoch`.
-    #[inline]
-    fn ended(&self, epoch: u64) -> Option<DropReason> {
-        if self.epoch != epoch { Some(DropReason::NetworkChanged) } else { self.left() }
-    }
-
-    /// Returns a reason to close the connection if the host does not have its address any more.
-    #[inline]
-    pub(super) fn left(&self) -> Option<DropReason> {
-        self.seat.as_ref().filter(|seat| seat.has_left()).map(|_| DropReason::AddressLeft)
     }
 
     fn parked(&self) -> MutexGuard<'_, Parked> {

@@ -13,7 +13,7 @@ use super::connection::{Conn, Connection, Fixed, contained};
 use super::lease::Lease;
 use super::policy::Lent;
 use super::{Actions, PoolInner, Runtime, Wait};
-use crate::connect::Look;
+use crate::connect::{Look, Seat};
 use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
 use crate::time;
@@ -83,10 +83,14 @@ impl fmt::Debug for EvictIf {
 }
 
 impl PoolInner {
-    /// Whether the caller wants the connection to be closed.
+    /// Returns the reason to close a connection that the caller's function rejects, or whose address has left. `None` if
+    /// the connection may be used.
     #[inline]
-    pub(super) fn is_unwanted(&self, conn: &Conn, fixed: &Fixed) -> bool {
-        self.config.evict_if.as_ref().is_some_and(|evict_if| (evict_if.0)(&IdleConnection { conn, fixed }))
+    pub(super) fn unwanted(&self, conn: &Conn, fixed: &Fixed) -> Option<DropReason> {
+        match (&self.config.evict_if, &fixed.seat) {
+            (None, None) => None,
+            (evict_if, seat) => reason(evict_if.as_ref(), seat.as_ref(), &IdleConnection { conn, fixed }),
+        }
     }
 
     /// Returns the lease of an idle connection that a request has just taken, if the connection may still be used.
@@ -105,11 +109,11 @@ impl PoolInner {
                 Some((conn, _)) if conn.has_dozed(now) && self.has_slept_since(conn.used_at, now) => {
                     DropReason::Suspended
                 }
-                Some((conn, fixed)) if self.is_unwanted(conn, fixed) => DropReason::Evicted,
-                held => match held.and_then(|(_, fixed)| fixed.left()) {
+                Some((conn, fixed)) => match self.unwanted(conn, fixed) {
                     Some(reason) => reason,
                     None => return Ok(lease),
                 },
+                None => return Ok(lease),
             };
             lease = lease.swap(reason, fresh)?;
         }
@@ -156,8 +160,7 @@ impl PoolInner {
             // waiter.
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
-                Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
-                Look::Silent => lent.conn.fixed.left(),
+                Look::Silent => self.unwanted(&lent.conn, &lent.conn.fixed),
                 Look::Closed => Some(DropReason::PeerClosed),
                 Look::Spoke => Some(DropReason::Unsolicited),
             });
@@ -173,6 +176,15 @@ impl PoolInner {
             self.perform(actions);
         }
     }
+}
+
+/// Returns the reason to close a connection: its address has left, or the caller's function rejects the connection.
+#[cold]
+fn reason(evict_if: Option<&EvictIf>, seat: Option<&Seat>, idle: &IdleConnection<'_>) -> Option<DropReason> {
+    if seat.is_some_and(Seat::has_left) {
+        return Some(DropReason::AddressLeft);
+    }
+    evict_if.is_some_and(|evict_if| (evict_if.0)(idle)).then_some(DropReason::Evicted)
 }
 
 #[cfg(test)]

@@ -210,8 +210,8 @@ impl Lease {
             return self.bury_because(DropReason::NotReusable, Some(why));
         }
         let pool = fixed.pool.upgrade();
-        if pool.as_ref().is_some_and(|inner| inner.is_unwanted(conn, fixed)) {
-            return self.bury(DropReason::Evicted);
+        if let Some(reason) = pool.as_ref().and_then(|inner| inner.unwanted(conn, fixed)) {
+            return self.bury(reason);
         }
         conn.timer.forget_task();
         let Some((connection, served)) = self.end() else { return };
@@ -298,6 +298,7 @@ impl Lease {
     }
 
     /// Closes the connection and frees its room, unless the connection was closed already.
+    #[cold]
     fn close(&mut self, reason: DropReason, why: Option<&'static str>) {
         if self.resume().is_err() {
             return;
@@ -321,7 +322,11 @@ impl Lease {
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
-        self.close(DropReason::Abandoned, None);
+        // Most leases have ended before their drop.
+        if self.fixed.is_some() {
+            self.close(DropReason::Abandoned, None);
+        }
     }
 }

@@ -84,9 +84,8 @@ pub(crate) struct Terms {
     pub(crate) until: Option<Instant>,
     /// Whether the connection has carried a request.
     pub(crate) is_used: bool,
-    /// Reason why the connection serves no further request, whatever its age is: it was dialed before the latest change of
-    /// the network, or its address has left.
-    pub(crate) ended: Option<DropReason>,
+    /// Whether the connection was dialed before the latest change of the network.
+    pub(crate) is_of_old_network: bool,
 }
 
 /// Counts that the end of a lease adds to the ledger.

@@ -16,7 +16,7 @@ impl<K: Kinds> Policy<K> {
     /// [`Served::drained`](super::actions::Served::drained).
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
         let is_wanted = self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty();
-        let is_too_old = terms.ended.is_some() || terms.until.is_some_and(|until| until <= now);
+        let is_too_old = terms.is_of_old_network || terms.until.is_some_and(|until| until <= now);
         let is_kept = !self.shut && !is_too_old && !self.is_not_kept(place.host, now) && self.keeps_idle;
         let may_drain = is_kept && !is_wanted && self.may_drain();
         if may_drain {

@@ -48,7 +48,7 @@ fn rule_30_a_connection_that_would_not_be_kept_is_not_drained() {
         play.dialed(*conn);
     }
     let terms = Terms::default();
-    assert!(!play.drain(1, Terms { ended: Some(DropReason::NetworkChanged), ..terms }));
+    assert!(!play.drain(1, Terms { is_of_old_network: true, ..terms }));
     assert!(!play.drain(1, Terms { until: Some(play.now), ..terms }));
     assert!(play.drain(1, Terms { until: Some(play.now + S), ..terms }));
     assert_eq!(conns[1..].iter().filter(|conn| play.drain(**conn, terms)).count(), 31, "32 at a time");

@@ -156,8 +156,8 @@ impl<K: Kinds> Policy<K> {
 
     /// Returns why a connection is closed even if requests wait for a connection.
     fn reason_before_waiters(&mut self, place: Place, terms: &Terms, now: Instant) -> Option<DropReason> {
-        if terms.ended.is_some() {
-            return terms.ended;
+        if terms.is_of_old_network {
+            return Some(DropReason::NetworkChanged);
         }
         let host = self.hosts.host(place.host);
         let is_awaited = !host.shelves[place.shelf as usize].waiting.is_empty();

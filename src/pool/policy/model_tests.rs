@@ -276,7 +276,7 @@ impl Model {
             stay: [None, Some(Duration::ZERO), Some(3 * S), Some(500 * S)][random.below(4)],
             until: [None, None, Some(self.play.now), Some(self.play.now + 5 * S)][random.below(4)],
             is_used: random.below(3) > 0,
-            ended: (random.below(50) == 0).then_some(DropReason::NetworkChanged),
+            is_of_old_network: random.below(50) == 0,
         }
     }
 
