@@ -117,7 +117,7 @@ impl Dialer {
     /// network now.
     pub(crate) fn network_changed(&self) {
         self.resolver.network_changed();
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clear(time::now());
     }
 
     /// Notes that the first request on a connection to `peer` was not answered. If the client spreads its connections, the

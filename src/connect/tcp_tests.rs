@@ -184,7 +184,7 @@ async fn an_address_that_failed_comes_last_the_next_time() {
         assert_eq!(attempts.winner().await.unwrap().peer, addresses[1]);
         assert_eq!(attempts.into_error().failures().len(), failures);
     }
-    bench.history.lock().unwrap().clear();
+    bench.history.lock().unwrap().clear(time::now());
     let mut attempts = bench.to(&addresses, HOUR);
     assert!(attempts.winner().await.is_some());
     assert_eq!(attempts.into_error().failures().len(), 1, "nothing is known of the new network");
