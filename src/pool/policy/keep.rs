@@ -156,15 +156,15 @@ impl<K: Kinds> Policy<K> {
 
     /// Returns why a connection is closed even if requests wait for a connection.
     fn reason_before_waiters(&mut self, place: Place, terms: &Terms, now: Instant) -> Option<DropReason> {
-        if terms.ended.is_some() {
-            return terms.ended;
-        }
         let host = self.hosts.host(place.host);
         let is_awaited = !host.shelves[place.shelf as usize].waiting.is_empty();
         let waiting = host.waiting;
-        // A new connection goes to a waiting request whatever the connection's age. Otherwise the request might wait for
-        // one new connection after another.
+        // A new connection goes to a waiting request whatever the connection's age, and even if its address has left.
+        // Otherwise the request might wait for one new connection after another.
         let may_close = terms.is_used || !is_awaited;
+        if let Some(reason) = terms.ended.filter(|reason| may_close || *reason != DropReason::AddressLeft) {
+            return Some(reason);
+        }
         if may_close && terms.until.is_some_and(|until| until <= now) {
             return Some(DropReason::MaxLifetime);
         }
