@@ -176,19 +176,32 @@ impl Dialer {
         if !phase.span().is_disabled() {
             phase.span().record("cached", self.resolver.is_cached(to.host(), family));
         }
+        let now = time::now();
+        let limit = self.config.dns_timeout.min(deadline.saturating_duration_since(now));
+        let resolution_delay = match family {
+            Family::Both => self.at_most_a_quarter(RESOLUTION_DELAY),
+            Family::V4 | Family::V6 => Duration::ZERO,
+        };
         Lookup {
-            answers: self.resolver.addresses(to.host(), to.port(), family),
-            deadline: time::after(time::now(), self.config.dns_timeout).min(deadline),
-            resolution_delay: if family == Family::Both { RESOLUTION_DELAY } else { Duration::ZERO },
+            answers: self.resolver.addresses(to.host(), to.port(), family, limit),
+            deadline: time::after(now, limit),
+            resolution_delay,
             is_ordered: self.resolver.is_ordered(),
             phase,
         }
     }
 
+    /// Returns the time for which a dial waits before its next step. A wait is at most a quarter of the dial's time, so that
+    /// there is time for the step.
+    fn at_most_a_quarter(&self, wait: Duration) -> Duration {
+        wait.min(self.config.connect_timeout / 4)
+    }
+
     /// Connects to the first address that accepts. This step is the dns phase, until the first address is tried, and the tcp
     /// phase.
     async fn connect(&self, to: &Destination, setup: &Setup, deadline: Instant) -> Result<Won, DialError> {
-        let ConnectConfig { attempt_delay, local_address: local, tcp: options, .. } = self.config;
+        let ConnectConfig { local_address: local, tcp: options, .. } = self.config;
+        let attempt_delay = self.at_most_a_quarter(self.config.attempt_delay);
         let (history, spread) = (&self.history, self.spread.as_ref());
         let filter = self.config.filter.as_ref();
         let conditions = Conditions { to, setup, history, spread, filter, attempt_delay, local, options };
@@ -502,6 +515,54 @@ mod tests {
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Tcp));
         let text = "the connector could not connect: no line";
         assert_eq!(error.into_error().chain().to_string(), text);
+    }
+
+    /// A resolver that yields this address, and never says that the answer is complete.
+    #[cfg(target_os = "linux")]
+    struct Half(SocketAddr);
+
+    #[cfg(target_os = "linux")]
+    impl Resolve for Half {
+        fn resolve(
+            &self,
+            _name: &str,
+            _family: Family,
+        ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn resolve_stream(
+            &self,
+            _name: &str,
+            _family: Family,
+        ) -> Pin<Box<dyn futures_core::Stream<Item = Result<Answer, BoxError>> + Send>> {
+            use futures_util::stream::{self, StreamExt};
+            let answer = Answer::new([self.0]);
+            Box::pin(stream::once(std::future::ready(Ok(answer))).chain(stream::pending()))
+        }
+    }
+
+    /// The waits within a dial leave time for what comes after the wait.
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn a_short_connect_timeout_shortens_the_waits_of_the_dial() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let to = Destination::new(false, "a.example", 80);
+        let resolver = Resolver::new(Overrides::default(), Some(Arc::new(Half(at))));
+        let config = ConnectConfig { connect_timeout: Duration::from_millis(40), ..ConnectConfig::default() };
+        let dialer = Dialer::new(resolver, config.clone(), TlsConfig::default(), None);
+        let dialed = dialer.dial(&to, false, &setup(&to)).await;
+        assert_eq!(dialed.unwrap().peer, Some(at), "IPv6 addresses are not waited for until the deadline");
+
+        // The first address answers no SYN.
+        let (silent, _held) = super::super::tcp::tests::silent();
+        let mut overrides = Overrides::default();
+        overrides.set("a.example", vec![silent, at]);
+        let config = ConnectConfig { connect_timeout: Duration::from_millis(200), ..config };
+        let dialer = Dialer::new(Resolver::new(overrides, None), config, TlsConfig::default(), None);
+        let dialed = dialer.dial(&to, false, &setup(&to)).await;
+        assert_eq!(dialed.unwrap().peer, Some(at), "the second address is tried in time");
     }
 
     #[cfg(not(feature = "rustls"))]

@@ -437,4 +437,4 @@ const OVERTAKEN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 #[path = "tcp_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -210,7 +210,8 @@ pub(crate) type Parts = Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Se
 /// Addresses of a host in the order in which they become known, in batches.
 ///
 /// Each batch has at least one address, and no address comes twice. The ports are filled in. The stream ends when the
-/// lookup is complete. If nothing was found, the last item is the only error.
+/// lookup is complete. If the lookup failed, or a part of the answer is missing, or nothing was found, the last item is the
+/// only error.
 pub(crate) type Addresses<'a> =
     Pin<Box<dyn Stream<Item = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
 
@@ -357,12 +358,12 @@ impl Resolver {
 
     /// Looks up the addresses of `host`. Addresses that are known without a lookup may be of any family.
     ///
-    /// The lookup has no time limit. The caller drops the stream when the caller has waited long enough.
-    pub(crate) fn addresses(&self, host: &str, port: u16, family: Family) -> Addresses<'_> {
+    /// The caller drops the stream when the caller has waited for the time `limit`. The lookup itself has no time limit.
+    pub(crate) fn addresses(&self, host: &str, port: u16, family: Family, limit: Duration) -> Addresses<'_> {
         if let Some(addresses) = self.known(host, port) {
             return Box::pin(stream::once(std::future::ready(Ok(addresses))));
         }
-        let answers = Some(self.resolve.ask(host, family));
+        let answers = Some(self.resolve.ask(host, family, limit));
         let batches = Batches { name: host.to_owned(), port, family, answers, told: Vec::new() };
         Box::pin(stream::unfold(batches, Batches::next))
     }
@@ -390,7 +391,7 @@ struct Batches<S> {
 }
 
 impl<S: Stream<Item = Outcome> + Unpin> Batches<S> {
-    /// Returns the next batch of addresses that were not yielded before, or the error if nothing was found.
+    /// Returns the next batch of addresses that were not yielded before, or the error at the end.
     async fn next(mut self) -> Option<(Result<Vec<SocketAddr>, ResolveError>, Self)> {
         let kind = loop {
             match stream::next(self.answers.as_mut()?).await {
@@ -402,19 +403,17 @@ impl<S: Stream<Item = Outcome> + Unpin> Batches<S> {
                     }
                 }
                 Some(Err(source)) => break ResolveErrorKind::Failed(source),
-                None => break ResolveErrorKind::NotFound(self.family),
+                None if self.told.is_empty() => break ResolveErrorKind::NotFound(self.family),
+                None => return None,
             }
         };
         self.answers = None;
-        if !self.told.is_empty() {
-            return None;
-        }
         Some((Err(ResolveError { name: self.name.clone(), kind }), self))
     }
 
     fn new_addresses(&self, answer: &Answer) -> Vec<SocketAddr> {
         let mut new = Vec::with_capacity(answer.addresses.len());
-        for address in answer.addresses.iter().filter(|address| self.family.includes(address.ip())) {
+        for address in &answer.addresses {
             let address = with_port(*address, self.port);
             if !self.told.contains(&address) && !new.contains(&address) {
                 new.push(address);
@@ -550,7 +549,7 @@ mod tests {
         family: Family,
         timeout: Duration,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
-        let mut batches = resolver.addresses(host, 80, family);
+        let mut batches = resolver.addresses(host, 80, family, timeout);
         let mut found = Vec::new();
         let all = async {
             while let Some(batch) = stream::next(&mut batches).await {
