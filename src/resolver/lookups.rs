@@ -3,7 +3,8 @@
 //! The first task that asks for a name that is not in the cache is the leader, which polls the lookup. Tasks that ask
 //! during the lookup are followers, which get each part of the answer when the leader does. If the leader is dropped, one
 //! follower becomes the leader. Tasks of all runtimes share a lookup, but a lookup is only polled on the runtime on which
-//! it began, and a follower of another runtime waits only for a second, because the leader's runtime may be parked.
+//! it began, and a follower of another runtime waits for at most a second, because the leader's runtime may be parked. The
+//! followers of one runtime then share a lookup of their own.
 //!
 //! ```text
 //! leader      asks ---- polls ---- dropped: leaves the lookup, wakes the followers
@@ -529,7 +530,7 @@ const LONGEST_ANSWER: usize = 1024;
 /// Maximum length of a name that the cache keeps. DNS has no longer names.
 const LONGEST_NAME: usize = 255;
 
-/// Time for which a task waits for a lookup of another runtime. A runtime that runs polls its lookup all the time, so
+/// Longest time for which a task waits for a lookup of another runtime. A runtime that runs polls its lookup all the time, so
 /// that a longer wait means a slow lookup or a runtime that does not run.
 const PATIENCE: Duration = Duration::from_secs(1);
 
