@@ -221,7 +221,7 @@ impl Lease {
         }
     }
 
-    /// Notes that the request under way got no answer. If it is the first one on the connection, the address is at fault.
+    /// Notes that the connection failed without an answer. If it was new, the failure counts as one of its address.
     #[cold]
     pub(crate) fn note_unanswered(&self) {
         let (Some(pool), Some((conn, fixed))) = (self.pool(), self.held()) else { return };

@@ -55,6 +55,26 @@ fn the_servers_stay_shortens_and_never_lengthens() {
     assert_eq!(play.checkin_for(1, Some(Duration::ZERO)), ["bury 1 IdleTimeout"]);
 }
 
+/// The address of a connection may leave, and the network may change, while the connection is being made.
+#[test]
+fn rule_20_a_new_connection_whose_address_left_serves_the_request_that_waits() {
+    for (reason, serves) in [(DropReason::AddressLeft, true), (DropReason::NetworkChanged, false)] {
+        let ended = Terms { ended: Some(reason), ..Terms::default() };
+        let buried = |conn: u32| [format!("bury {conn} {reason:?}")];
+        let mut play = Play::new(config());
+        play.want("a", 0, 1);
+        let expected = if serves { "grant 1 to 1".to_owned() } else { buried(1)[0].clone() };
+        assert_eq!(play.dialed_with(1, ended)[0], expected);
+        // No request waits for the second connection.
+        let mut play = Play::new(config());
+        play.want("a", 0, 1);
+        play.want("a", 0, 2);
+        play.dialed(1);
+        play.checkin(1);
+        assert_eq!(play.dialed_with(2, ended), buried(2));
+    }
+}
+
 #[test]
 fn rule_16_a_lifetime_ends_idle_connections_and_those_that_come_back() {
     let mut play = Play::new(config());

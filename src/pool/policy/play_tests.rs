@@ -123,19 +123,19 @@ impl Play {
 
     /// Ends the oldest dial with success.
     pub(crate) fn dialed(&mut self, conn: u32) -> Vec<String> {
-        let (place, dial_id) = self.dials.pop_front().unwrap();
-        let mut out = Vec::new();
-        self.places.insert(conn, place);
-        self.policy.dialed(place, dial_id, conn, Terms::default(), self.now, &mut out);
-        self.say(out)
+        self.dialed_with(conn, Terms::default())
     }
 
     /// Ends the oldest dial with a connection that is not used from `until` on.
     pub(crate) fn dialed_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
+        self.dialed_with(conn, Terms { until: Some(until), ..Terms::default() })
+    }
+
+    /// Ends the oldest dial with a connection that has these terms.
+    pub(crate) fn dialed_with(&mut self, conn: u32, terms: Terms) -> Vec<String> {
         let (place, dial_id) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
-        let terms = Terms { until: Some(until), ..Terms::default() };
         self.policy.dialed(place, dial_id, conn, terms, self.now, &mut out);
         self.say(out)
     }
