@@ -111,7 +111,8 @@ impl History {
         *self = Self { since: Some(now), ..Self::default() };
     }
 
-    fn is_of_earlier_network(&self, started: Instant) -> bool {
+    /// Whether the network has changed after the time `started`.
+    pub(crate) fn is_of_earlier_network(&self, started: Instant) -> bool {
         self.since.is_some_and(|since| started < since)
     }
 

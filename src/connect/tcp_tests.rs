@@ -287,6 +287,25 @@ async fn a_lookup_that_fails_later_leaves_what_was_answered() {
     }
 }
 
+/// With the spread, an answer tells which addresses the host has no longer. An answer of the earlier network tells nothing.
+#[tokio::test]
+async fn the_answer_of_an_earlier_network_ends_no_connection() {
+    let (spread, good) = (Mutex::new(Spread::default()), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let (bench, gone) = (Bench::new(), refusing(1)[0]);
+    let seat = spread.lock().unwrap().take(&bench.to, gone);
+    for has_left in [false, true] {
+        let started = bench.setup.started();
+        let changed = if has_left { started } else { started + Duration::from_millis(1) };
+        bench.history.lock().unwrap().clear(changed);
+        let (mut attempts, sender) = looked_up(&bench, HOUR);
+        attempts.conditions.spread = Some(&spread);
+        sender.send(Ok(vec![good.local_addr().unwrap()])).unwrap();
+        drop(sender);
+        assert!(attempts.winner().await.is_some());
+        assert_eq!(seat.has_left(), has_left);
+    }
+}
+
 /// Answers of name servers are ordered by RFC 6724, so that IPv6 comes first if there is IPv6, and last if there is none.
 /// Other answers keep their order.
 #[tokio::test]
