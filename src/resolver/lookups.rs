@@ -48,12 +48,13 @@ pub(super) type Outcome = Result<Answer, Failure>;
 
 type Failure = Arc<dyn StdError + Send + Sync>;
 
-/// An answer in the cache.
+/// An answer in the cache. The cache does not have the error of the resolver, because the cache drops answers while a lock
+/// is held.
 #[derive(Clone)]
 struct Known {
     answer: Answer,
-    /// Error because of which a part of the answer is missing.
-    failure: Option<Failure>,
+    /// Whether a part of the answer is missing.
+    is_half: bool,
 }
 
 struct Shared {
@@ -143,8 +144,8 @@ impl Lookups {
 enum Asking {
     New(Arc<Shared>, Question, Duration),
     Member(Box<Member>),
-    /// The part that was returned last is all that is known. The rest of the answer has failed with this error.
-    Failed(Failure),
+    /// The part that was returned last is all that is known, and a part is missing.
+    Half,
     Ended,
 }
 
@@ -157,7 +158,10 @@ impl Asking {
                 Begun::Joined(member) => member,
             },
             Self::Member(member) => member,
-            Self::Failed(error) => return Some((Err(error), Self::Ended)),
+            Self::Half => {
+                let error = BoxError::from("a part of the answer is missing");
+                return Some((Err(error.into()), Self::Ended));
+            }
             Self::Ended => return None,
         };
         match member.next().await {
@@ -168,8 +172,8 @@ impl Asking {
         }
     }
 
-    fn known(Known { answer, failure }: Known) -> (Outcome, Self) {
-        (Ok(answer), failure.map_or(Self::Ended, Self::Failed))
+    fn known(Known { answer, is_half }: Known) -> (Outcome, Self) {
+        (Ok(answer), if is_half { Self::Half } else { Self::Ended })
     }
 }
 
@@ -402,14 +406,15 @@ impl Member {
         drop(progress);
         self.lookup.changed.notify_waiters();
         if is_too_long || has_too_many {
-            let error = format!("the resolver returned more than {LONGEST_ANSWER} addresses or parts");
+            let error =
+                format!("the resolver's answer is too long: more than {LONGEST_ANSWER} addresses or parts");
             self.end(Err(BoxError::from(error).into()));
         }
     }
 
     /// Ends the lookup, and gives the answer to the cache.
     fn end(&mut self, end: Result<(), Failure>) {
-        let failure = end.as_ref().err().cloned();
+        let has_failed = end.is_err();
         let parts = self.parts.take();
         let mut progress = self.lookup.lock();
         progress.end = Some(end);
@@ -430,14 +435,14 @@ impl Member {
         let question = self.question.clone();
         let mut state = self.shared.lock();
         let ended = state.is_running(&question, &self.lookup).then(|| state.running.remove(&question));
-        let content = match (whole.addresses.is_empty(), failure.is_some()) {
+        let content = match (whole.addresses.is_empty(), has_failed) {
             (true, true) => None,
             (true, false) => Some(Content::Nothing),
             (false, true) => Some(Content::Partial),
             (false, false) => Some(Content::Whole),
         };
         let valid_for = whole.valid_for;
-        let known = Known { answer: whole, failure };
+        let known = Known { answer: whole, is_half: has_failed };
         match content {
             None => state.cache.fail(&question, epoch, now),
             Some(_) if question.name.len() > LONGEST_NAME => {}
