@@ -517,52 +517,19 @@ mod tests {
         assert_eq!(error.into_error().chain().to_string(), text);
     }
 
-    /// A resolver that yields this address, and never says that the answer is complete.
-    #[cfg(target_os = "linux")]
-    struct Half(SocketAddr);
-
-    #[cfg(target_os = "linux")]
-    impl Resolve for Half {
-        fn resolve(
-            &self,
-            _name: &str,
-            _family: Family,
-        ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
-            Box::pin(std::future::pending())
-        }
-
-        fn resolve_stream(
-            &self,
-            _name: &str,
-            _family: Family,
-        ) -> Pin<Box<dyn futures_core::Stream<Item = Result<Answer, BoxError>> + Send>> {
-            use futures_util::stream::{self, StreamExt};
-            let answer = Answer::new([self.0]);
-            Box::pin(stream::once(std::future::ready(Ok(answer))).chain(stream::pending()))
-        }
-    }
-
     /// The waits within a dial leave time for what comes after the wait.
-    #[cfg(target_os = "linux")]
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_short_connect_timeout_shortens_the_waits_of_the_dial() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let to = Destination::new(false, "a.example", 80);
-        let resolver = Resolver::new(Overrides::default(), Some(Arc::new(Half(at))));
-        let config = ConnectConfig { connect_timeout: Duration::from_millis(40), ..ConnectConfig::default() };
-        let dialer = Dialer::new(resolver, config.clone(), TlsConfig::default(), None);
-        let dialed = dialer.dial(&to, false, &setup(&to)).await;
-        assert_eq!(dialed.unwrap().peer, Some(at), "IPv6 addresses are not waited for until the deadline");
-
-        // The first address answers no SYN.
-        let (silent, _held) = super::super::tcp::tests::silent();
-        let mut overrides = Overrides::default();
-        overrides.set("a.example", vec![silent, at]);
-        let config = ConnectConfig { connect_timeout: Duration::from_millis(200), ..config };
-        let dialer = Dialer::new(Resolver::new(overrides, None), config, TlsConfig::default(), None);
-        let dialed = dialer.dial(&to, false, &setup(&to)).await;
-        assert_eq!(dialed.unwrap().peer, Some(at), "the second address is tried in time");
+        let (to, ms) = (Destination::new(false, "a.example", 80), Duration::from_millis);
+        let setup = setup(&to);
+        for (connect_timeout, for_ipv6, for_an_attempt) in [(10_000, 50, 250), (400, 50, 100), (40, 10, 10)] {
+            let mut dialer = dialer(None);
+            dialer.config.connect_timeout = ms(connect_timeout);
+            let lookup = dialer.look_up(&to, &setup, time::after(setup.started(), ms(connect_timeout)));
+            assert_eq!(lookup.resolution_delay, ms(for_ipv6), "{connect_timeout} ms");
+            let delay = dialer.at_most_a_quarter(dialer.config.attempt_delay);
+            assert_eq!(delay, ms(for_an_attempt), "{connect_timeout} ms");
+        }
     }
 
     #[cfg(not(feature = "rustls"))]

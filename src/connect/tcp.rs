@@ -442,4 +442,4 @@ const OVERTAKEN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 #[path = "tcp_tests.rs"]
-pub(super) mod tests;
+mod tests;

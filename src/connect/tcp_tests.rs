@@ -113,13 +113,6 @@ impl BlackHole {
     }
 }
 
-/// Returns an address that answers no SYN, and what keeps it silent.
-#[cfg(target_os = "linux")]
-pub(in crate::connect) fn silent() -> (SocketAddr, impl Sized) {
-    let hole = BlackHole::new();
-    (hole.at, hole)
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_others_end_when_one_has_won() {
