@@ -19,7 +19,7 @@ use super::resend::{self, Decision, End, Facts};
 use super::{Call, Environment, Hop, http10};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::timeout::Deadline;
 use crate::exchange::{Exchange, Failure, Upload};
 use crate::pool::key::RouteRef;
@@ -284,6 +284,9 @@ impl<'a> Attempts<'a> {
             Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => error,
         };
         let error = exchange.error(error);
+        if error.kind() != ErrorKind::Body {
+            exchange.note_unanswered();
+        }
         exchange.bury(drop_reason(end));
         Finished::Failed(error)
     }

@@ -33,9 +33,9 @@ impl ClientBuilder {
     ///
     /// After this time the addresses are *stale*. For as long as they were valid, and at most for 30 s, a dial still uses them
     /// at once, while one task looks the name up again. For an hour, a dial uses stale addresses if a lookup fails, or does
-    /// not end within 1.8 s. That there is no such name is kept for 10 s at most. A failure is not kept. The cache holds 1,024
-    /// names, belongs to one client, and is emptied by
-    /// [`Pool::on_network_change`](crate::Pool::on_network_change).
+    /// not end within 1.8 s or half of the [`dns_timeout`](Self::dns_timeout), whichever is shorter. That there is no such
+    /// name is kept for 10 s at most. A failure is not kept. The cache holds 1,024 names, belongs to one client, and is
+    /// emptied by [`Pool::on_network_change`](crate::Pool::on_network_change).
     ///
     /// ```
     /// use std::time::Duration;
@@ -71,7 +71,8 @@ impl ClientBuilder {
     /// With `true`, a dial first tries the address to which this client has the fewest connections. An address steps aside
     /// for a minute or more after it did not accept a connection, or after the first request on a connection got no answer.
     /// When a later lookup does not have an address any more, its connections finish their requests and are then closed,
-    /// with [`DropReason::AddressLeft`](crate::DropReason::AddressLeft).
+    /// with [`DropReason::AddressLeft`](crate::DropReason::AddressLeft). So the answers have to be whole: with a resolver or a
+    /// name server that returns only some of the addresses each time, connections are closed after fewer requests.
     ///
     /// A client learns of new addresses when it dials. A connection that is kept busy is not moved to another address: set
     /// [`max_lifetime`](Self::max_lifetime) to bound how long the load of a host may stay uneven.

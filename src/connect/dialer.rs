@@ -117,7 +117,7 @@ impl Dialer {
     /// network now.
     pub(crate) fn network_changed(&self) {
         self.resolver.network_changed();
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clear(time::now());
     }
 
     /// Notes that the first request on a connection to `peer` was not answered. If the client spreads its connections, the
@@ -176,19 +176,32 @@ impl Dialer {
         if !phase.span().is_disabled() {
             phase.span().record("cached", self.resolver.is_cached(to.host(), family));
         }
+        let now = time::now();
+        let limit = self.config.dns_timeout.min(deadline.saturating_duration_since(now));
+        let resolution_delay = match family {
+            Family::Both => self.at_most_a_quarter(RESOLUTION_DELAY),
+            Family::V4 | Family::V6 => Duration::ZERO,
+        };
         Lookup {
-            answers: self.resolver.addresses(to.host(), to.port(), family),
-            deadline: time::after(time::now(), self.config.dns_timeout).min(deadline),
-            resolution_delay: if family == Family::Both { RESOLUTION_DELAY } else { Duration::ZERO },
+            answers: self.resolver.addresses(to.host(), to.port(), family, limit),
+            deadline: time::after(now, limit),
+            resolution_delay,
             is_ordered: self.resolver.is_ordered(),
             phase,
         }
     }
 
+    /// Returns the time for which a dial waits before its next step. A wait is at most a quarter of the dial's time, so that
+    /// there is time for the step.
+    fn at_most_a_quarter(&self, wait: Duration) -> Duration {
+        wait.min(self.config.connect_timeout / 4)
+    }
+
     /// Connects to the first address that accepts. This step is the dns phase, until the first address is tried, and the tcp
     /// phase.
     async fn connect(&self, to: &Destination, setup: &Setup, deadline: Instant) -> Result<Won, DialError> {
-        let ConnectConfig { attempt_delay, local_address: local, tcp: options, .. } = self.config;
+        let ConnectConfig { local_address: local, tcp: options, .. } = self.config;
+        let attempt_delay = self.at_most_a_quarter(self.config.attempt_delay);
         let (history, spread) = (&self.history, self.spread.as_ref());
         let filter = self.config.filter.as_ref();
         let conditions = Conditions { to, setup, history, spread, filter, attempt_delay, local, options };
@@ -502,6 +515,21 @@ mod tests {
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Tcp));
         let text = "the connector could not connect: no line";
         assert_eq!(error.into_error().chain().to_string(), text);
+    }
+
+    /// The waits within a dial leave time for what comes after the wait.
+    #[tokio::test]
+    async fn a_short_connect_timeout_shortens_the_waits_of_the_dial() {
+        let (to, ms) = (Destination::new(false, "a.example", 80), Duration::from_millis);
+        let setup = setup(&to);
+        for (connect_timeout, for_ipv6, for_an_attempt) in [(10_000, 50, 250), (400, 50, 100), (40, 10, 10)] {
+            let mut dialer = dialer(None);
+            dialer.config.connect_timeout = ms(connect_timeout);
+            let lookup = dialer.look_up(&to, &setup, time::after(setup.started(), ms(connect_timeout)));
+            assert_eq!(lookup.resolution_delay, ms(for_ipv6), "{connect_timeout} ms");
+            let delay = dialer.at_most_a_quarter(dialer.config.attempt_delay);
+            assert_eq!(delay, ms(for_an_attempt), "{connect_timeout} ms");
+        }
     }
 
     #[cfg(not(feature = "rustls"))]

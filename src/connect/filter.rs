@@ -26,7 +26,8 @@ use crate::error::Error;
 /// refused address.
 ///
 /// An IPv6 address that contains an IPv4 address counts as both: `::ffff:127.0.0.1` (mapped), `64:ff9b::7f00:1` (NAT64)
-/// and `2002:7f00:1::` (6to4) are refused by a filter that refuses `127.0.0.1`.
+/// and `2002:7f00:1::` (6to4) are refused by a filter that refuses `127.0.0.1`. The unspecified addresses `0.0.0.0` and `::`
+/// lead to this machine, so that they count as `127.0.0.1` and `::1` too.
 ///
 /// # Examples
 ///
@@ -178,9 +179,9 @@ impl AddressFilter {
             || self.rules.iter().all(|rule| match rule {
                 Rule::NotPublic => is_public(address),
                 Rule::Blocks(blocks) => {
-                    let inner = embedded(address);
+                    let reached = reached_by(address);
                     !blocks.iter().any(|block| {
-                        block.contains(address) || inner.is_some_and(|inner| block.contains(inner.into()))
+                        block.contains(address) || reached.is_some_and(|reached| block.contains(reached))
                     })
                 }
                 Rule::Function(allows) => allows(candidate),
@@ -269,8 +270,8 @@ fn parse<T: AsRef<str>>(blocks: impl IntoIterator<Item = T>) -> Result<Vec<Block
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => !SPECIAL_V4.iter().any(|block| block.contains(address)),
-        IpAddr::V6(_) => match embedded(address) {
-            Some(inner) => is_public(inner.into()),
+        IpAddr::V6(_) => match reached_by(address) {
+            Some(reached) => is_public(reached),
             None => {
                 Block::v6([0x2000, 0, 0, 0], 3).contains(address)
                     && !SPECIAL_V6.iter().any(|block| block.contains(address))
@@ -279,15 +280,21 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 address to which a gateway forwards packets for an IPv6 address: NAT64
-/// (<https://www.rfc-editor.org/rfc/rfc6052#section-2.1>) and 6to4 (<https://www.rfc-editor.org/rfc/rfc3056#section-2>).
-fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
-    let IpAddr::V6(address) = address else { return None };
-    match address.segments() {
+/// Returns the other address that a connection to `address` reaches, if there is one.
+///
+/// A gateway forwards packets for some IPv6 addresses to an IPv4 address: NAT64
+/// (<https://www.rfc-editor.org/rfc/rfc6052#section-2.1>) and 6to4 (<https://www.rfc-editor.org/rfc/rfc3056#section-2>). The
+/// system connects to itself if the address is unspecified.
+fn reached_by(address: IpAddr) -> Option<IpAddr> {
+    let v6 = match address {
+        IpAddr::V4(v4) => return v4.is_unspecified().then_some(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(v6) => v6,
+    };
+    match v6.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-            Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+            Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into())
         }
-        _ => None,
+        _ => v6.is_unspecified().then_some(Ipv6Addr::LOCALHOST.into()),
     }
 }
 
@@ -434,6 +441,17 @@ mod tests {
         let local = ["::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:aff:1::1", "127.9.9.9", "10.1.2.3"];
         assert_eq!(refused(&filter, &local).len(), local.len(), "A-32");
         assert_eq!(refused(&filter, &["11.0.0.1", "64:ff9b::b00:1", "::1"]), [] as [&str; 0]);
+    }
+
+    /// A connection to the unspecified address leads to this machine.
+    #[test]
+    fn a_32_the_unspecified_address_is_a_loopback_address_too() {
+        let filter = AddressFilter::deny(["127.0.0.0/8", "::1"]).unwrap();
+        let local = ["0.0.0.0", "::", "::ffff:0.0.0.0", "127.0.0.1", "::1"];
+        assert_eq!(refused(&filter, &local).len(), local.len(), "A-32");
+        assert_eq!(refused(&filter, &["0.0.0.1", "::2", "8.8.8.8"]), [] as [&str; 0]);
+        let filter = AddressFilter::deny(["0.0.0.0", "::"]).unwrap();
+        assert_eq!(refused(&filter, &["0.0.0.0", "::", "127.0.0.1", "::1"]), ["0.0.0.0", "::"]);
     }
 
     #[test]

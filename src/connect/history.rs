@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 pub(crate) struct History {
     recent: HashMap<SocketAddr, Past>,
     older: HashMap<SocketAddr, Past>,
+    /// Time from which the machine is in this network. Attempts that began earlier say nothing. `None` if the network has
+    /// not changed.
+    since: Option<Instant>,
 }
 
 /// What is known of an address at one moment.
@@ -73,6 +76,9 @@ impl History {
 
     /// Notes that a connection to `address` was made within `took`.
     pub(crate) fn succeeded(&mut self, address: SocketAddr, took: Duration, now: Instant) {
+        if now.checked_sub(took).is_some_and(|started| self.is_of_earlier_network(started)) {
+            return;
+        }
         let past = self.past(address);
         let known = past.success.filter(|success| success.counts(now));
         // > SRTT <- (1 - alpha) * SRTT + alpha * R', with alpha = 1/8
@@ -87,6 +93,9 @@ impl History {
     /// Notes that an attempt to connect to `address`, which began at `started`, has failed. Attempts that ran at the same
     /// time count as one failure, because they show the same thing.
     pub(crate) fn failed(&mut self, address: SocketAddr, started: Instant, now: Instant) {
+        if self.is_of_earlier_network(started) {
+            return;
+        }
         let past = self.past(address);
         let known = past.failure.filter(|failure| failure.is_remembered(now));
         let in_a_row = match known {
@@ -97,9 +106,14 @@ impl History {
         past.failure = Some(Failure { last: now, in_a_row });
     }
 
-    /// Forgets everything, because the machine is in another network now.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+    /// Forgets everything, because the machine is in another network from `now` on.
+    pub(crate) fn clear(&mut self, now: Instant) {
+        *self = Self { since: Some(now), ..Self::default() };
+    }
+
+    /// Whether the network has changed after the time `started`.
+    pub(crate) fn is_of_earlier_network(&self, started: Instant) -> bool {
+        self.since.is_some_and(|since| started < since)
     }
 
     fn past(&mut self, address: SocketAddr) -> &mut Past {
@@ -231,8 +245,23 @@ mod tests {
         assert_eq!(history.standing(a, origin + TRUST).round_trip, None, "a round trip expires");
         history.succeeded(a, MS * 8, origin + TRUST);
         assert_eq!(history.standing(a, origin + TRUST).round_trip, Some(MS * 8), "it begins anew");
-        history.clear();
+        history.clear(origin);
         assert_eq!(history.standing(a, origin), Standing::default());
+    }
+
+    /// An attempt that began before a change of the network ends after the change.
+    #[test]
+    fn attempts_in_the_earlier_network_say_nothing() {
+        let (mut history, origin) = (History::default(), Instant::now());
+        let a = address(1);
+        history.clear(origin + SECOND);
+        history.failed(a, origin, origin + SECOND * 2);
+        history.succeeded(a, SECOND * 2, origin + SECOND * 2);
+        assert_eq!(history.standing(a, origin + SECOND * 2), Standing::default());
+        history.failed(a, origin + SECOND, origin + SECOND * 2);
+        history.succeeded(address(2), SECOND, origin + SECOND * 2);
+        assert_eq!(history.standing(a, origin + SECOND * 2).failures, 1);
+        assert_eq!(history.standing(address(2), origin + SECOND * 2).round_trip, Some(SECOND));
     }
 
     #[test]

@@ -73,13 +73,11 @@ impl Spread {
         }
     }
 
-    /// Notes the whole answer of a lookup. The addresses that it lacks have left. An answer without an address of one
-    /// family says nothing about that family, because the lookup of the family may have failed.
+    /// Notes the whole answer of a lookup. The addresses that it lacks have left.
     pub(crate) fn answered(&mut self, to: &Destination, answer: &[SocketAddr]) {
         let Some(seats) = self.hosts.get_mut(to) else { return };
         seats.retain(|Seat(member)| {
-            let of_family = |address: &SocketAddr| address.is_ipv6() == member.address.is_ipv6();
-            let stays = answer.contains(&member.address) || !answer.iter().any(of_family);
+            let stays = answer.contains(&member.address);
             if !stays {
                 member.has_left.store(true, Ordering::Relaxed);
             }
@@ -124,14 +122,14 @@ mod tests {
         spread.answered(&a, &[one, two, six]);
         spread.answered(&host("b"), &[two]);
         assert_eq!(left(), [false; 3]);
-        spread.answered(&a, &[two]);
-        assert_eq!(left(), [true, false, false], "the answer says nothing about IPv6");
+        spread.answered(&a, &[two, six]);
+        assert_eq!(left(), [true, false, false]);
         // The address comes back with a count of its own.
-        spread.answered(&a, &[one, two]);
+        spread.answered(&a, &[one, two, six]);
         assert_eq!((left(), spread.load(&a, one)), ([true, false, false], 0));
         assert!(!spread.take(&a, one).has_left());
-        spread.answered(&a, &[at("2001:db8::2")]);
-        assert_eq!(left(), [true, false, true]);
+        spread.answered(&a, &[two]);
+        assert_eq!(left(), [true, false, true], "the host has no IPv6 any more");
     }
 
     #[test]

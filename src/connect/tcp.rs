@@ -245,7 +245,12 @@ impl<'a> Attempts<'a> {
     /// Notes that the lookup has ended. `is_whole` tells whether the lookup found all addresses of the host.
     fn complete(&mut self, is_whole: bool) {
         self.race.complete();
-        if let Some(mut spread) = self.spread().filter(|_| is_whole) {
+        // An answer of an earlier network says nothing about the addresses in this one.
+        let begun = self.conditions.setup.started();
+        if self.conditions.spread.is_none() || !is_whole || self.history().is_of_earlier_network(begun) {
+            return;
+        }
+        if let Some(mut spread) = self.spread() {
             spread.answered(self.conditions.to, &self.answer);
         }
     }

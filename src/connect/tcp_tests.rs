@@ -184,7 +184,7 @@ async fn an_address_that_failed_comes_last_the_next_time() {
         assert_eq!(attempts.winner().await.unwrap().peer, addresses[1]);
         assert_eq!(attempts.into_error().failures().len(), failures);
     }
-    bench.history.lock().unwrap().clear();
+    bench.history.lock().unwrap().clear(time::now());
     let mut attempts = bench.to(&addresses, HOUR);
     assert!(attempts.winner().await.is_some());
     assert_eq!(attempts.into_error().failures().len(), 1, "nothing is known of the new network");
@@ -277,6 +277,25 @@ async fn a_lookup_that_fails_later_leaves_what_was_answered() {
             }
         }
         assert!(kept.is_none_or(|sender| sender.is_closed()), "the lookup is dropped at its deadline");
+    }
+}
+
+/// With the spread, an answer tells which addresses the host has no longer. An answer of the earlier network tells nothing.
+#[tokio::test]
+async fn the_answer_of_an_earlier_network_ends_no_connection() {
+    let (spread, good) = (Mutex::new(Spread::default()), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let (bench, gone) = (Bench::new(), refusing(1)[0]);
+    let seat = spread.lock().unwrap().take(&bench.to, gone);
+    for has_left in [false, true] {
+        let started = bench.setup.started();
+        let changed = if has_left { started } else { started + Duration::from_millis(1) };
+        bench.history.lock().unwrap().clear(changed);
+        let (mut attempts, sender) = looked_up(&bench, HOUR);
+        attempts.conditions.spread = Some(&spread);
+        sender.send(Ok(vec![good.local_addr().unwrap()])).unwrap();
+        drop(sender);
+        assert!(attempts.winner().await.is_some());
+        assert_eq!(seat.has_left(), has_left);
     }
 }
 

@@ -401,6 +401,14 @@ impl Exchange {
         Some((lease, self.attempt.incoming.bytes().split().freeze()))
     }
 
+    /// Notes that the attempt failed without an answer, and not because of the request itself.
+    #[cold]
+    pub(crate) fn note_unanswered(&self) {
+        if let Some(Connection { lease, stage: Stage::Begun(_), .. }) = &self.connection {
+            lease.note_unanswered();
+        }
+    }
+
     /// Closes the connection, or gives it back if the attempt has not touched it.
     pub(crate) fn bury(&mut self, reason: DropReason) {
         match self.connection.take() {

@@ -221,6 +221,15 @@ impl Lease {
         }
     }
 
+    /// Notes that the connection failed without an answer. If it was new, the failure counts as one of its address.
+    #[cold]
+    pub(crate) fn note_unanswered(&self) {
+        let (Some(pool), Some((conn, fixed))) = (self.pool(), self.held()) else { return };
+        if let Some(peer) = fixed.peer.filter(|_| !self.progress.answered && !self.progress.is_reused(conn)) {
+            pool.dialer.first_request_failed(peer, fixed.made);
+        }
+    }
+
     /// Closes the connection and frees its room.
     pub(crate) fn bury(mut self, reason: DropReason) {
         self.close(reason, None);
@@ -234,6 +243,7 @@ impl Lease {
     /// Closes a connection that was dead when the request looked at it. Returns the next idle connection, or a wait at
     /// the head of the queue for a dial in the room of the dead connection.
     pub(crate) fn replace(self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
+        self.note_unanswered();
         let pool = self.pool();
         let taken = self.swap(reason, fresh);
         match pool {
@@ -307,14 +317,8 @@ impl Lease {
         self.end_use();
         let Some((connection, served)) = self.end() else { return };
         let (id, place) = (connection.id(), connection.place());
-        let fails = matches!(reason, DropReason::Failed | DropReason::PeerClosed);
-        let is_first_lost = fails && served.request && !served.reused && !served.is_answered;
-        let (peer, made) = (connection.fixed.peer, connection.fixed.made);
         let closed = connection.close(reason);
         if let Some(inner) = pool {
-            if let Some(peer) = peer.filter(|_| is_first_lost) {
-                inner.dialer.first_request_failed(peer, made);
-            }
             inner.release(place, id, served, reason, why);
         }
         go_on(closed);

@@ -3,7 +3,8 @@
 //! The first task that asks for a name that is not in the cache is the leader, which polls the lookup. Tasks that ask
 //! during the lookup are followers, which get each part of the answer when the leader does. If the leader is dropped, one
 //! follower becomes the leader. Tasks of all runtimes share a lookup, but a lookup is only polled on the runtime on which
-//! it began, and a follower of another runtime waits only for a second, because the leader's runtime may be parked.
+//! it began, and a follower of another runtime waits for at most a second, because the leader's runtime may be parked. The
+//! followers of one runtime then share a lookup of their own.
 //!
 //! ```text
 //! leader      asks ---- polls ---- dropped: leaves the lookup, wakes the followers
@@ -43,7 +44,18 @@ pub(super) struct Lookups {
 }
 
 /// A part of an answer, or the failure of a lookup. All tasks that wait for a lookup get the same failure.
-pub(super) type Outcome = Result<Answer, Arc<dyn StdError + Send + Sync>>;
+pub(super) type Outcome = Result<Answer, Failure>;
+
+type Failure = Arc<dyn StdError + Send + Sync>;
+
+/// An answer in the cache. The cache does not have the error of the resolver, because the cache drops answers while a lock
+/// is held.
+#[derive(Clone)]
+struct Known {
+    answer: Answer,
+    /// Whether a part of the answer is missing.
+    is_half: bool,
+}
 
 struct Shared {
     resolver: Arc<dyn Resolve>,
@@ -51,7 +63,7 @@ struct Shared {
 }
 
 struct State {
-    cache: Cache<Question, Answer>,
+    cache: Cache<Question, Known>,
     /// Lookups under way, which newcomers join.
     running: HashMap<Question, Arc<Lookup>>,
 }
@@ -82,7 +94,7 @@ struct Progress {
     /// Parts of the answer that were found so far.
     parts: Vec<Answer>,
     /// The end of the lookup.
-    end: Option<Result<(), Arc<dyn StdError + Send + Sync>>>,
+    end: Option<Result<(), Failure>>,
 }
 
 impl Lookups {
@@ -97,14 +109,15 @@ impl Lookups {
     }
 
     /// Looks up `name` and returns the parts of the answer: from the cache, from a lookup that is under way, or from a new
-    /// lookup.
+    /// lookup. The caller drops the stream after the time `limit`, so that no wait takes more than half of this time.
     pub(super) fn ask(
         &self,
         name: &str,
         family: Family,
+        limit: Duration,
     ) -> impl Stream<Item = Outcome> + Send + Unpin + use<> {
         let question = Question { name: name.into(), family };
-        let asking = Asking::New(Arc::clone(&self.shared), question);
+        let asking = Asking::New(Arc::clone(&self.shared), question, limit);
         stream::unfold(asking, Asking::next)
     }
 
@@ -129,8 +142,10 @@ impl Lookups {
 
 /// A task that asks for a name.
 enum Asking {
-    New(Arc<Shared>, Question),
+    New(Arc<Shared>, Question, Duration),
     Member(Box<Member>),
+    /// The part that was returned last is all that is known, and a part is missing.
+    Half,
     Ended,
 }
 
@@ -138,43 +153,52 @@ impl Asking {
     /// Returns the next part of the answer.
     async fn next(self) -> Option<(Outcome, Self)> {
         let mut member = match self {
-            Self::New(shared, question) => match shared.begin(&question) {
-                Begun::Known(answer) => return Some((Ok(answer), Self::Ended)),
+            Self::New(shared, question, limit) => match shared.begin(&question, limit) {
+                Begun::Known(known) => return Some(Self::known(known)),
                 Begun::Joined(member) => member,
             },
             Self::Member(member) => member,
+            Self::Half => {
+                let error = BoxError::from("a part of the answer is missing");
+                return Some((Err(error.into()), Self::Ended));
+            }
             Self::Ended => return None,
         };
         match member.next().await {
             Next::Part(answer) => Some((Ok(answer), Self::Member(member))),
-            Next::Last(last) => Some((last, Self::Ended)),
+            Next::Known(known) => Some(Self::known(known)),
+            Next::Failed(error) => Some((Err(error), Self::Ended)),
             Next::End => None,
         }
+    }
+
+    fn known(Known { answer, is_half }: Known) -> (Outcome, Self) {
+        (Ok(answer), if is_half { Self::Half } else { Self::Ended })
     }
 }
 
 /// First step of a task that asks.
 enum Begun {
     /// The cache has the answer.
-    Known(Answer),
+    Known(Known),
     /// The task takes part in a lookup.
     Joined(Box<Member>),
 }
 
 impl Shared {
     /// Returns the answer of the cache, or a member of a lookup.
-    fn begin(self: &Arc<Self>, question: &Question) -> Begun {
+    fn begin(self: &Arc<Self>, question: &Question, limit: Duration) -> Begun {
         let now = time::now();
         let mut state = self.lock();
         let (stale, wait) = match state.cache.find(question, now) {
-            Found::Fresh(answer) => return Begun::Known(answer),
+            Found::Fresh(known) => return Begun::Known(known),
             Found::Nothing => (None, Duration::ZERO),
             Found::Stale { value, begin, wait } => {
                 let is_running = state.running.contains_key(question);
                 let refresh = (begin && !is_running).then(|| state.join(question));
                 drop(state);
                 if let Some(lookup) = refresh {
-                    let mut refresh = Member::of(self, question, lookup);
+                    let mut refresh = Member::of(self, question, lookup, REFRESH_LIMIT);
                     refresh.lead();
                     refresh.complete();
                 }
@@ -188,8 +212,8 @@ impl Shared {
         };
         let lookup = state.join(question);
         drop(state);
-        let mut member = Box::new(Member::of(self, question, lookup));
-        member.stale = stale.map(|answer| (answer, now + wait));
+        let mut member = Box::new(Member::of(self, question, lookup, limit));
+        member.stale = stale.map(|known| (known, now + wait.min(limit / 2)));
         Begun::Joined(member)
     }
 
@@ -230,10 +254,12 @@ struct Member {
     is_leader: bool,
     /// Stream that the leader polls.
     parts: Option<Parts>,
+    /// Time within which this task has to have an answer.
+    limit: Duration,
     /// Time until which this task waits for a leader of another runtime.
     patience: Option<Instant>,
     /// Answer that is used if no other answer comes until this time.
-    stale: Option<(Answer, Instant)>,
+    stale: Option<(Known, Instant)>,
     /// Whether the member is a task that completes or refreshes.
     is_completing: bool,
 }
@@ -241,20 +267,22 @@ struct Member {
 /// What a member returns next.
 enum Next {
     Part(Answer),
-    Last(Outcome),
+    /// The stale answer.
+    Known(Known),
+    Failed(Failure),
     End,
 }
 
 /// What a member does next.
 enum Turn {
     Part(Answer),
-    End(Result<(), Arc<dyn StdError + Send + Sync>>),
+    End(Result<(), Failure>),
     Poll,
     Wait { is_foreign: bool },
 }
 
 impl Member {
-    fn of(shared: &Arc<Shared>, question: &Question, lookup: Arc<Lookup>) -> Self {
+    fn of(shared: &Arc<Shared>, question: &Question, lookup: Arc<Lookup>, limit: Duration) -> Self {
         lookup.lock().members += 1;
         Self {
             shared: Arc::clone(shared),
@@ -263,6 +291,7 @@ impl Member {
             read: 0,
             is_leader: false,
             parts: None,
+            limit,
             patience: None,
             stale: None,
             is_completing: false,
@@ -272,8 +301,8 @@ impl Member {
     async fn next(&mut self) -> Next {
         let Some((_, deadline)) = self.stale else { return self.next_part().await };
         match timeout_at(deadline.into(), self.next_part()).await {
-            Err(_) | Ok(Next::Last(Err(_))) => match self.stale.take() {
-                Some((stale, _)) => Next::Last(Ok(stale)),
+            Err(_) | Ok(Next::Failed(_)) => match self.stale.take() {
+                Some((stale, _)) => Next::Known(stale),
                 None => Next::End,
             },
             Ok(next) => {
@@ -296,7 +325,7 @@ impl Member {
             match self.turn() {
                 Turn::Part(answer) => return Next::Part(answer),
                 Turn::End(Ok(())) => return Next::End,
-                Turn::End(Err(error)) => return Next::Last(Err(error)),
+                Turn::End(Err(error)) => return Next::Failed(error),
                 Turn::Poll => match self.poll_part().await {
                     Some(Ok(part)) => self.publish(part),
                     Some(Err(error)) => self.end(Err(error.into())),
@@ -304,7 +333,8 @@ impl Member {
                 },
                 Turn::Wait { is_foreign: false } => changed.await,
                 Turn::Wait { is_foreign: true } => {
-                    let until = *self.patience.get_or_insert_with(|| time::after(time::now(), PATIENCE));
+                    let wait = PATIENCE.min(self.limit / 2);
+                    let until = *self.patience.get_or_insert_with(|| time::after(time::now(), wait));
                     if timeout_at(until.into(), changed).await.is_err() {
                         self.move_on();
                     }
@@ -364,13 +394,26 @@ impl Member {
         .await
     }
 
-    fn publish(&self, part: Answer) {
-        self.lookup.lock().parts.push(part);
+    /// Adds a part to the answer. Ends a lookup whose answer is too long.
+    fn publish(&mut self, mut part: Answer) {
+        part.addresses.retain(|address| self.question.family.includes(address.ip()));
+        let mut progress = self.lookup.lock();
+        let found: usize = progress.parts.iter().map(|part| part.addresses.len()).sum();
+        let is_too_long = found + part.addresses.len() > LONGEST_ANSWER;
+        part.addresses.truncate(LONGEST_ANSWER - found);
+        progress.parts.push(part);
+        let has_too_many = progress.parts.len() >= LONGEST_ANSWER;
+        drop(progress);
         self.lookup.changed.notify_waiters();
+        if is_too_long || has_too_many {
+            let error =
+                format!("the resolver's answer is too long: more than {LONGEST_ANSWER} addresses or parts");
+            self.end(Err(BoxError::from(error).into()));
+        }
     }
 
     /// Ends the lookup, and gives the answer to the cache.
-    fn end(&mut self, end: Result<(), Arc<dyn StdError + Send + Sync>>) {
+    fn end(&mut self, end: Result<(), Failure>) {
         let has_failed = end.is_err();
         let parts = self.parts.take();
         let mut progress = self.lookup.lock();
@@ -392,16 +435,23 @@ impl Member {
         let question = self.question.clone();
         let mut state = self.shared.lock();
         let ended = state.is_running(&question, &self.lookup).then(|| state.running.remove(&question));
+        let content = match (whole.addresses.is_empty(), has_failed) {
+            (true, true) => None,
+            (true, false) => Some(Content::Nothing),
+            (false, true) => Some(Content::Partial),
+            (false, false) => Some(Content::Whole),
+        };
         let valid_for = whole.valid_for;
-        match (whole.addresses.is_empty(), has_failed) {
-            (true, true) => state.cache.fail(&question, epoch, now),
-            (true, false) => state.cache.keep(question, whole, Content::Nothing, valid_for, epoch, now),
-            (false, true) => state.cache.keep(question, whole, Content::Partial, valid_for, epoch, now),
-            (false, false) => state.cache.keep(question, whole, Content::Whole, valid_for, epoch, now),
+        let known = Known { answer: whole, is_half: has_failed };
+        match content {
+            None => state.cache.fail(&question, epoch, now),
+            Some(_) if question.name.len() > LONGEST_NAME => {}
+            Some(content) => state.cache.keep(question, known, content, valid_for, epoch, now),
         }
         drop(state);
-        drop((ended, parts));
+        // The followers are woken first, because the drop of a stream may panic.
         self.lookup.changed.notify_waiters();
+        drop((ended, parts));
     }
 
     /// Leaves a lookup whose leader is on another runtime and does not answer, for a lookup of this runtime.
@@ -411,8 +461,7 @@ impl Member {
         let old = is_same.then(|| state.running.remove(&self.question));
         let lookup = state.join(&self.question);
         drop(state);
-        let mut member = Self::of(&self.shared, &self.question, lookup);
-        member.patience = self.patience;
+        let mut member = Self::of(&self.shared, &self.question, lookup, self.limit);
         member.stale = self.stale.take();
         drop(old);
         // The replaced member leaves the earlier lookup.
@@ -453,7 +502,7 @@ impl Drop for Member {
             return;
         }
         if is_last && has_found && can_complete && !self.is_completing {
-            let mut member = Self::of(&self.shared, &self.question, Arc::clone(&self.lookup));
+            let mut member = Self::of(&self.shared, &self.question, Arc::clone(&self.lookup), REFRESH_LIMIT);
             member.lead();
             return member.complete();
         }
@@ -479,7 +528,14 @@ fn here() -> Option<Id> {
     Handle::try_current().map(|handle| handle.id()).ok()
 }
 
-/// Time for which a task waits for a lookup of another runtime. A runtime that runs polls its lookup all the time, so
+/// Maximum number of addresses of an answer, and maximum number of its parts. A resolver that never ends would otherwise
+/// take all memory, and a dial could try very many addresses of one host.
+const LONGEST_ANSWER: usize = 1024;
+
+/// Maximum length of a name that the cache keeps. DNS has no longer names.
+const LONGEST_NAME: usize = 255;
+
+/// Longest time for which a task waits for a lookup of another runtime. A runtime that runs polls its lookup all the time, so
 /// that a longer wait means a slow lookup or a runtime that does not run.
 const PATIENCE: Duration = Duration::from_secs(1);
 

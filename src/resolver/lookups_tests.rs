@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -14,17 +14,22 @@ use super::*;
 
 type Item = Result<Answer, BoxError>;
 
+const LONG: Duration = Duration::from_secs(60);
+
 /// A resolver whose lookups yield what the test sends.
 #[derive(Default)]
 struct Scripted {
     lookups: Mutex<Vec<Option<UnboundedSender<Item>>>>,
     dropped: Arc<AtomicUsize>,
     changes: AtomicUsize,
+    /// Whether the drop of a lookup panics.
+    drop_panics: Arc<AtomicBool>,
 }
 
 struct Sent {
     items: UnboundedReceiver<Item>,
     dropped: Arc<AtomicUsize>,
+    drop_panics: Arc<AtomicBool>,
 }
 
 impl Stream for Sent {
@@ -42,6 +47,7 @@ impl Stream for Sent {
 impl Drop for Sent {
     fn drop(&mut self) {
         self.dropped.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.drop_panics.load(Ordering::SeqCst), "the drop panics");
     }
 }
 
@@ -53,7 +59,7 @@ impl Resolve for Scripted {
     fn resolve_stream(&self, _: &str, _: Family) -> Parts {
         let (sender, items) = unbounded_channel();
         self.lookups.lock().unwrap().push(Some(sender));
-        Box::pin(Sent { items, dropped: self.dropped.clone() })
+        Box::pin(Sent { items, dropped: self.dropped.clone(), drop_panics: self.drop_panics.clone() })
     }
 
     fn network_changed(&self) {
@@ -92,7 +98,7 @@ fn lookups() -> (Arc<Scripted>, Arc<Lookups>) {
 
 /// Asks, and polls once.
 fn ask_for(lookups: &Lookups, name: &str, family: Family) -> Asked {
-    let mut asked: Asked = Box::pin(lookups.ask(name, family));
+    let mut asked: Asked = Box::pin(lookups.ask(name, family, LONG));
     assert_eq!(poll(&mut asked), None, "the lookup has not ended");
     asked
 }
@@ -125,7 +131,7 @@ fn shown(item: Option<Outcome>) -> String {
 
 /// Asks and waits until the end. Returns all parts.
 async fn all(lookups: &Lookups) -> Vec<String> {
-    let mut asked: Asked = Box::pin(lookups.ask("a.test", Family::Both));
+    let mut asked: Asked = Box::pin(lookups.ask("a.test", Family::Both, LONG));
     let mut parts = Vec::new();
     loop {
         match stream::next(&mut asked).await {
@@ -162,7 +168,7 @@ async fn rule_36_concurrent_lookups_share_the_answer_and_later_ones_the_cache() 
         assert_eq!(poll(asked), some("1"));
     }
     // A task that comes between two parts gets the earlier part at once.
-    let mut late: Asked = Box::pin(lookups.ask("a.test", Family::Both));
+    let mut late: Asked = Box::pin(lookups.ask("a.test", Family::Both, LONG));
     assert_eq!((poll(&mut late), poll(&mut late)), (some("1"), None));
     resolver.found(0, 2);
     resolver.end(0);
@@ -270,10 +276,12 @@ async fn half_an_answer_is_used_and_kept_for_a_short_time() {
     resolver.found(0, 1);
     resolver.send(0, Err("the other half is broken".into()));
     assert_eq!((poll(&mut asked), poll(&mut asked)), (some("1"), some("the other half is broken")));
+    // The cache tells that it has a half, so that nobody takes the half for the whole.
+    let half = ["1", "a part of the answer is missing"].map(str::to_owned).to_vec();
     pass(4).await;
-    assert_eq!((all(&lookups).await, resolver.counts().0), (vec!["1".to_owned()], 1));
+    assert_eq!((all(&lookups).await, resolver.counts().0), (half.clone(), 1));
     pass(1).await;
-    assert_eq!((all(&lookups).await, resolver.counts().0), (vec!["1".to_owned()], 2));
+    assert_eq!((all(&lookups).await, resolver.counts().0), (half, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +294,7 @@ async fn the_rest_of_an_answer_that_nobody_waits_for_reaches_the_cache() {
     settle().await;
     assert_eq!(resolver.counts(), (1, 0), "a task goes on");
     // A newcomer joins the task.
-    let mut asked: Asked = Box::pin(lookups.ask("a.test", Family::Both));
+    let mut asked: Asked = Box::pin(lookups.ask("a.test", Family::Both, LONG));
     assert_eq!((poll(&mut asked), poll(&mut asked)), (some("1"), None));
     resolver.found(0, 2);
     resolver.end(0);
@@ -405,6 +413,25 @@ async fn a_panic_reaches_only_the_leader() {
     assert_eq!(poll(&mut follower), some("2"), "the follower began a new lookup");
 }
 
+/// The stream of a lookup panics when it is dropped, at the end of the lookup.
+#[tokio::test]
+async fn a_panic_at_the_end_of_a_lookup_leaves_no_follower_behind() {
+    let (resolver, lookups) = lookups();
+    let spawn = || {
+        let lookups = lookups.clone();
+        tokio::spawn(async move { all(&lookups).await })
+    };
+    let (leader, follower) = (spawn(), spawn());
+    settle().await;
+    resolver.drop_panics.store(true, Ordering::SeqCst);
+    resolver.found(0, 1);
+    settle().await;
+    resolver.end(0);
+    leader.await.unwrap_err();
+    let woken = tokio::time::timeout(Duration::from_secs(20), follower).await;
+    assert_eq!(woken.expect("the follower is woken").unwrap(), ["1"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_change_of_the_network_nothing_from_before_is_used() {
     let (resolver, lookups) = lookups();
@@ -485,4 +512,97 @@ fn runtimes_share_a_lookup_and_take_it_over() {
     drop(inside);
     let told = one.block_on(all(&lookups));
     assert_eq!(told, ["1 2"]);
+}
+
+/// A lookup takes long. The tasks of each other runtime share one lookup.
+#[test]
+fn a_slow_lookup_makes_at_most_one_further_lookup_for_each_runtime() {
+    let (resolver, lookups) = lookups();
+    let (slow, one, other) = (runtime(), runtime(), runtime());
+    let ask_on = |runtime: &tokio::runtime::Runtime| {
+        let _inside = runtime.enter();
+        ask(&lookups)
+    };
+    let _leader = ask_on(&slow);
+    let mut pairs = [0; 10].map(|_| [(&one, ask_on(&one)), (&other, ask_on(&other))]);
+    for seconds in 1..10 {
+        for runtime in [&one, &other] {
+            runtime.block_on(pass(1));
+        }
+        for (runtime, asked) in pairs.iter_mut().flatten() {
+            let _inside = runtime.enter();
+            assert_eq!(poll(asked), None);
+        }
+        assert!(resolver.counts().0 <= 3, "{} lookups after {seconds} s", resolver.counts().0);
+    }
+    assert!(resolver.counts().0 > 1);
+}
+
+/// A resolver whose stream always has another part.
+struct Endless(fn(u32) -> Option<std::net::SocketAddr>);
+
+impl Resolve for Endless {
+    fn resolve(&self, _: &str, _: Family) -> Resolving {
+        unreachable!("the client asks for the parts")
+    }
+
+    fn resolve_stream(&self, _: &str, _: Family) -> Parts {
+        let part = self.0;
+        let next = move |n| std::future::ready(Some((Ok(Answer::new(part(n))), n + 1)));
+        Box::pin(stream::unfold(0, next))
+    }
+}
+
+/// An answer without an end takes neither all memory nor a thread for ever.
+#[tokio::test]
+async fn an_endless_answer_is_cut() {
+    let other = |n: u32| Some(std::net::SocketAddr::from((std::net::Ipv4Addr::from_bits(n), 0)));
+    for part in [other as fn(u32) -> _, |_| None] {
+        let lookups = Lookups::new(Arc::new(Endless(part)), Ttl::default());
+        let mut parts = all(&lookups).await;
+        let last = "the resolver's answer is too long: more than 1024 addresses or parts";
+        assert_eq!((parts.pop().as_deref(), parts.len()), (Some(last), 1_024));
+    }
+}
+
+/// A lookup that may take less than two seconds leaves time for a stale answer, and for a lookup of its own.
+#[tokio::test(start_paused = true)]
+async fn a_short_time_limit_leaves_time_for_what_comes_after_the_wait() {
+    let (resolver, lookups) = lookups();
+    let mut asked = ask(&lookups);
+    resolver.found(0, 1);
+    resolver.end(0);
+    assert_eq!((poll(&mut asked), poll(&mut asked)), (some("1"), some("end")));
+    pass(1_000).await;
+    let begun = time::now();
+    let mut asked: Asked = Box::pin(lookups.ask("a.test", Family::Both, Duration::from_secs(1)));
+    assert_eq!(shown(stream::next(&mut asked).await), "1");
+    assert_eq!((time::now() - begun).as_millis(), 500);
+}
+
+/// Addresses of the other family are no answer: they are not kept as long as one.
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_the_other_family_is_kept_for_a_short_time() {
+    let (resolver, lookups) = lookups();
+    let mut asked = ask_for(&lookups, "a.test", Family::V6);
+    resolver.found(0, 1);
+    resolver.end(0);
+    assert_eq!((poll(&mut asked), poll(&mut asked)), (some(""), some("end")));
+    assert!(lookups.is_known("a.test", Family::V6));
+    pass(10).await;
+    assert!(!lookups.is_known("a.test", Family::V6));
+}
+
+/// The cache holds a number of names, so that a name must not be of any length.
+#[tokio::test]
+async fn a_name_that_is_too_long_for_dns_is_not_kept() {
+    let (resolver, lookups) = lookups();
+    for (at, length, is_kept) in [(0, 255, true), (1, 256, false)] {
+        let name = "a".repeat(length);
+        let mut asked = ask_for(&lookups, &name, Family::Both);
+        resolver.found(at, 1);
+        resolver.end(at);
+        assert_eq!((poll(&mut asked), poll(&mut asked)), (some("1"), some("end")));
+        assert_eq!(lookups.is_known(&name, Family::Both), is_kept, "{length}");
+    }
 }

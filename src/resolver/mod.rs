@@ -122,6 +122,7 @@ pub trait Resolve: Send + Sync + 'static {
     ///
     /// Each item is a part of the answer. The end of the stream means that the answer is complete. If no part has an
     /// address, the name has no address. The time for which the whole answer may be cached is the shortest of its parts.
+    /// The client reads at most 1,024 addresses and at most 1,024 parts.
     ///
     /// # Errors
     ///
@@ -210,7 +211,8 @@ pub(crate) type Parts = Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Se
 /// Addresses of a host in the order in which they become known, in batches.
 ///
 /// Each batch has at least one address, and no address comes twice. The ports are filled in. The stream ends when the
-/// lookup is complete. If nothing was found, the last item is the only error.
+/// lookup is complete. If the lookup failed, or a part of the answer is missing, or nothing was found, the last item is the
+/// only error.
 pub(crate) type Addresses<'a> =
     Pin<Box<dyn Stream<Item = Result<Vec<SocketAddr>, ResolveError>> + Send + 'a>>;
 
@@ -355,14 +357,11 @@ impl Resolver {
         })
     }
 
-    /// Looks up the addresses of `host`. Addresses that are known without a lookup may be of any family.
+    /// Looks up the addresses of `host`, which are not [`known`](Self::known).
     ///
-    /// The lookup has no time limit. The caller drops the stream when the caller has waited long enough.
-    pub(crate) fn addresses(&self, host: &str, port: u16, family: Family) -> Addresses<'_> {
-        if let Some(addresses) = self.known(host, port) {
-            return Box::pin(stream::once(std::future::ready(Ok(addresses))));
-        }
-        let answers = Some(self.resolve.ask(host, family));
+    /// The caller drops the stream when the caller has waited for the time `limit`. The lookup itself has no time limit.
+    pub(crate) fn addresses(&self, host: &str, port: u16, family: Family, limit: Duration) -> Addresses<'_> {
+        let answers = Some(self.resolve.ask(host, family, limit));
         let batches = Batches { name: host.to_owned(), port, family, answers, told: Vec::new() };
         Box::pin(stream::unfold(batches, Batches::next))
     }
@@ -390,7 +389,7 @@ struct Batches<S> {
 }
 
 impl<S: Stream<Item = Outcome> + Unpin> Batches<S> {
-    /// Returns the next batch of addresses that were not yielded before, or the error if nothing was found.
+    /// Returns the next batch of addresses that were not yielded before, or the error at the end.
     async fn next(mut self) -> Option<(Result<Vec<SocketAddr>, ResolveError>, Self)> {
         let kind = loop {
             match stream::next(self.answers.as_mut()?).await {
@@ -402,19 +401,17 @@ impl<S: Stream<Item = Outcome> + Unpin> Batches<S> {
                     }
                 }
                 Some(Err(source)) => break ResolveErrorKind::Failed(source),
-                None => break ResolveErrorKind::NotFound(self.family),
+                None if self.told.is_empty() => break ResolveErrorKind::NotFound(self.family),
+                None => return None,
             }
         };
         self.answers = None;
-        if !self.told.is_empty() {
-            return None;
-        }
         Some((Err(ResolveError { name: self.name.clone(), kind }), self))
     }
 
     fn new_addresses(&self, answer: &Answer) -> Vec<SocketAddr> {
         let mut new = Vec::with_capacity(answer.addresses.len());
-        for address in answer.addresses.iter().filter(|address| self.family.includes(address.ip())) {
+        for address in &answer.addresses {
             let address = with_port(*address, self.port);
             if !self.told.contains(&address) && !new.contains(&address) {
                 new.push(address);
@@ -550,7 +547,10 @@ mod tests {
         family: Family,
         timeout: Duration,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
-        let mut batches = resolver.addresses(host, 80, family);
+        if let Some(known) = resolver.known(host, 80) {
+            return Ok(known);
+        }
+        let mut batches = resolver.addresses(host, 80, family, timeout);
         let mut found = Vec::new();
         let all = async {
             while let Some(batch) = stream::next(&mut batches).await {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -212,4 +213,28 @@ async fn a_filter_that_panics_refuses() {
     let error = within(20, client.build().unwrap().get(server.url("/")).send()).await.unwrap_err();
     assert!(error.is_connect(), "{}", error.chain());
     assert_eq!(server.connections(), 0);
+}
+
+/// A filter that panics fails one dial. No room is lost, and the requests that wait get the connections of later dials.
+#[tokio::test]
+async fn a_function_that_panics_fails_its_dial_only() {
+    let server = Server::echo();
+    let calls = AtomicUsize::new(0);
+    let filter = AddressFilter::from_fn(move |_| {
+        assert!(calls.fetch_add(1, Ordering::SeqCst) > 0, "the first call panics");
+        true
+    });
+    let client = Client::builder().address_filter(filter).max_connections_per_host(1).build().unwrap();
+    let begin = |_| {
+        let request = client.get(server.url("/")).send();
+        tokio::spawn(request)
+    };
+    let requests: Vec<_> = (0..3).map(begin).collect();
+    let mut failed = 0;
+    for request in requests {
+        failed += usize::from(within(20, request).await.unwrap().is_err());
+    }
+    assert_eq!(failed, 1);
+    let total = client.pool().stats().total;
+    assert_eq!((total.dialing, total.waiting, server.connections()), (0, 0, 1), "{total}");
 }

@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use handclasp::{Answer, BoxError, Client, DropReason, Family, Resolve};
+use futures_util::stream::{self, Stream, StreamExt};
+use handclasp::{Answer, Body, BoxError, Client, DropReason, ErrorKind, Family, Resolve};
 use tokio::task::JoinHandle;
 
 use crate::support::{Server, Signal, until, within};
@@ -128,7 +129,7 @@ async fn rule_20_an_idle_connection_to_an_address_that_left_serves_no_request() 
     get(&client, "/").await.unwrap();
     addresses.set(&servers[1..]);
     within(20, client.warm("http://many.test/", 2)).await.unwrap();
-    until("the second server accepts", || connections(&servers) == [1, 1]).await;
+    until("the second server has its connection", || connections(&servers) == [1, 1]).await;
     for _ in 0..5 {
         let held = hold(&client, &servers, 2).await;
         for _ in &held {
@@ -193,4 +194,114 @@ async fn an_address_that_refuses_steps_aside_and_fails_no_request() {
     for request in held {
         within(20, request).await.unwrap().unwrap();
     }
+}
+
+/// A resolver whose answer is another one of the addresses each time.
+struct InTurn(Addresses);
+
+impl Resolve for InTurn {
+    fn resolve(&self, _: &str, _: Family) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+        let mut addresses = self.0.0.lock().unwrap();
+        addresses.rotate_left(1);
+        let answer = Answer::new(addresses.first().copied());
+        Box::pin(async { Ok(answer) })
+    }
+}
+
+/// The address of each new connection has left before the connection is up. The connection serves its request.
+#[tokio::test]
+async fn a_request_does_not_wait_for_one_new_connection_after_another() {
+    let (signal, addresses) = (Signal::new(), Addresses::default());
+    let servers = servers(3, &signal);
+    addresses.set(&servers);
+    let client = builder(&addresses).dns_resolver(InTurn(addresses.clone())).spread_connections(true);
+    let client = client.build().unwrap();
+    let begin = |_| {
+        let client = client.clone();
+        tokio::spawn(async move { get(&client, "/").await })
+    };
+    let requests: Vec<_> = (0..50).map(begin).collect();
+    for request in requests {
+        assert_eq!(within(20, request).await.unwrap().unwrap(), "/");
+    }
+    let made: usize = connections(&servers).iter().sum();
+    assert!(made <= 50, "{made} connections for 50 requests");
+}
+
+/// A resolver that yields each address as a part of the answer, and fails then.
+struct Halves(Addresses);
+
+impl Resolve for Halves {
+    fn resolve(
+        &self,
+        name: &str,
+        family: Family,
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+        self.0.resolve(name, family)
+    }
+
+    fn resolve_stream(
+        &self,
+        _: &str,
+        _: Family,
+    ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
+        let parts =
+            self.0.0.lock().unwrap().iter().map(|address| Ok(Answer::new([*address]))).collect::<Vec<_>>();
+        let error = Err("the directory does not answer".into());
+        Box::pin(stream::iter(parts).chain(stream::iter([error])))
+    }
+}
+
+/// A part of an answer says nothing about the addresses that it lacks.
+#[tokio::test]
+async fn an_address_that_half_an_answer_lacks_has_not_left() {
+    let (signal, addresses) = (Signal::new(), Addresses::default());
+    let servers = servers(2, &signal);
+    let client = builder(&addresses).dns_resolver(Halves(addresses.clone())).spread_connections(true);
+    let client = client.build().unwrap();
+    addresses.set(&servers[..1]);
+    get(&client, "/").await.unwrap();
+    addresses.set(&servers[1..]);
+    within(20, client.warm("http://many.test/", 2)).await.unwrap();
+    let held = hold(&client, &servers, 2).await;
+    assert_eq!(connections(&servers), [1, 1]);
+    for _ in &held {
+        signal.raise();
+    }
+    for request in held {
+        within(20, request).await.unwrap().unwrap();
+    }
+    assert_eq!(client.pool().stats().total.closed(DropReason::AddressLeft), 0);
+}
+
+/// The request fails because of its own body, which says nothing about the address.
+#[tokio::test]
+async fn an_address_is_not_blamed_for_a_request_that_fails_by_itself() {
+    let (signal, addresses) = (Signal::new(), Addresses::default());
+    let servers = servers(2, &signal);
+    addresses.set(&servers);
+    let client = builder(&addresses).spread_connections(true).max_idle_per_host(0).build().unwrap();
+    let pieces = [Ok("a".to_owned()), Err(std::io::Error::other("no more"))];
+    let body = Body::from_stream(stream::iter(pieces));
+    let error = within(20, client.post("http://many.test/").body(body).send()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Body);
+    for _ in 0..4 {
+        assert_eq!(get(&client, "/").await.unwrap(), "/");
+    }
+    assert_eq!(connections(&servers), [5, 0]);
+}
+
+/// The first address accepts connections and closes them at once.
+#[tokio::test]
+async fn an_address_that_closes_new_connections_steps_aside() {
+    let (signal, addresses) = (Signal::new(), Addresses::default());
+    let mut servers = servers(1, &signal);
+    servers.insert(0, Server::start(|_| Ok(())));
+    let client = builder(&addresses).spread_connections(true).max_idle_per_host(0).build().unwrap();
+    addresses.set(&servers);
+    let _first = get(&client, "/").await;
+    for _ in 0..8 {
+        assert_eq!(get(&client, "/").await.unwrap(), "/");
+    }
+    assert!(connections(&servers)[0] <= 2, "{:?}", connections(&servers));
 }
