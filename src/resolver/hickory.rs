@@ -244,10 +244,12 @@ impl Source {
     fn read(&self) -> Settings {
         let hosts_file = self.hosts.clone().or_else(|| cfg!(unix).then(|| HOSTS.into()));
         let files = Watched::of(self.resolv_conf.iter().chain(&hosts_file).cloned());
-        let hosts = match &self.hosts {
-            Some(path) => std::fs::File::open(path).and_then(|file| {
+        let hosts = match &hosts_file {
+            Some(path) => std::fs::read(path).and_then(|bytes| {
                 let mut hosts = Hosts::default();
-                hosts.read_hosts_conf(file).map(|()| hosts)
+                // hickory would read nothing of a file that is not UTF-8 in one place, for example in a comment.
+                let text = String::from_utf8_lossy(&bytes);
+                hosts.read_hosts_conf(text.as_bytes()).map(|()| hosts)
             }),
             None => Hosts::from_system(),
         };
@@ -519,7 +521,12 @@ mod tests {
     }
 
     /// Writes the files of a test, and returns a resolver that reads them. The folder is named after the test.
-    fn resolver(test: &str, resolv_conf: Option<&str>, hosts: &str, port: u16) -> HickoryResolver {
+    fn resolver(
+        test: &str,
+        resolv_conf: Option<&str>,
+        hosts: impl AsRef<[u8]>,
+        port: u16,
+    ) -> HickoryResolver {
         let folder = std::env::temp_dir().join(format!("handclasp-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let files = ["resolv.conf", "hosts"].map(|name| folder.join(name));
@@ -571,7 +578,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_hosts_file_comes_first() {
-        let resolver = resolver("hosts", None, "192.0.2.7 Fixed.example fixed", 1);
+        // A byte that is not UTF-8 in one line does not disable the other lines.
+        let hosts = b"# K\xf6ln\n192.0.2.8 b\xfccher.example\n192.0.2.7 Fixed.example fixed";
+        let resolver = resolver("hosts", None, hosts, 1);
         for name in ["fixed", "fixed.example", "fixed.example."] {
             let answer = resolver.resolve(name, Family::Both).await.unwrap();
             assert_eq!(answer.addresses, ["192.0.2.7:0".parse::<SocketAddr>().unwrap()], "{name}");
