@@ -262,7 +262,7 @@ impl Source {
     }
 
     fn servers(&self) -> Result<Servers, NetError> {
-        let (mut config, mut options) = self.parsed()?;
+        let (mut config, mut options, search) = self.parsed()?;
         if let Some(port) = self.port {
             let (domain, search, mut servers) = config.into_parts();
             for connection in servers.iter_mut().flat_map(|server| &mut server.connections) {
@@ -273,21 +273,31 @@ impl Source {
         options.cache_size = 0;
         // `Walk` looks names up in the hosts file, because hickory would send a query for a family that the file lacks.
         options.use_hosts_file = ResolveHosts::Never;
-        let mut search: Vec<_> = config.search().iter().map(Name::to_ascii).collect();
-        if search.is_empty() {
-            // Without a search list, resolver(5) completes names by the domain of this machine's host name.
-            search.extend(config.domain().map(Name::to_ascii));
-        }
+        // Without a search list, resolver(5) completes names by the domain of this machine's host name.
+        let search = search.unwrap_or_else(|| config.domain().map(Name::to_ascii).into_iter().collect());
         Ok(Servers { config, options, search })
     }
 
-    /// Returns the configuration as hickory reads it.
-    fn parsed(&self) -> Result<(ResolverConfig, ResolverOpts), NetError> {
+    /// Returns the configuration as hickory reads it, and the search list if there is one.
+    ///
+    /// This function reads the search list of a `resolv.conf` itself, because hickory reads nothing of a file that has a
+    /// domain that is no name. Such a domain is left out.
+    fn parsed(&self) -> Result<(ResolverConfig, ResolverOpts, Option<Vec<String>>), NetError> {
         #[cfg(all(unix, not(any(target_os = "android", target_vendor = "apple"))))]
         if let Some(path) = &self.resolv_conf {
-            return system_conf::parse_resolv_conf(std::fs::read(path)?);
+            let bytes = std::fs::read(path)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let (search, others) = search::split(&text);
+            let names = |domains: Vec<&str>| {
+                let domains = domains.into_iter().filter_map(|domain| Name::from_str_relaxed(domain).ok());
+                domains.map(|domain| domain.to_ascii()).collect()
+            };
+            let (config, options) = system_conf::parse_resolv_conf(others)?;
+            return Ok((config, options, search.map(names)));
         }
-        system_conf::read_system_conf()
+        let (config, options) = system_conf::read_system_conf()?;
+        let search: Vec<_> = config.search().iter().map(Name::to_ascii).collect();
+        Ok((config, options, Some(search).filter(|search| !search.is_empty())))
     }
 }
 
@@ -585,6 +595,17 @@ mod tests {
             let answer = resolver.resolve(name, Family::Both).await.unwrap();
             assert_eq!(answer.addresses, ["192.0.2.7:0".parse::<SocketAddr>().unwrap()], "{name}");
         }
+    }
+
+    /// hickory reads nothing of a file that has a domain that is no name.
+    #[tokio::test]
+    async fn a_domain_that_is_no_name_does_not_disable_the_configuration() {
+        let text = "nameserver 127.0.0.1\nsearch a..b corp -- \u{fffd}.corp my_corp.";
+        let resolver = resolver("domains", Some(text), "", server());
+        assert_eq!(resolver.resolve("x.example", Family::Both).await.unwrap().addresses.len(), 1);
+        let settings = resolver.shared.settings();
+        let Ok(servers) = &settings.servers else { panic!("there is a name server") };
+        assert_eq!(servers.search, ["corp", "my_corp."]);
     }
 
     #[tokio::test]
