@@ -4,9 +4,10 @@
 //! the runtime on which the resolver was made, because tasks of that runtime drive its connections. A lookup from
 //! another runtime would hang if the resolver's runtime is parked or gone.
 //!
-//! hickory sends single queries here. This file walks the search list itself, because hickory walks the list once for
-//! each family, and would join the addresses of two different hosts. hickory's cache is off, because the client has one
-//! cache for all resolvers.
+//! hickory sends single queries to single servers here. This file walks the search list itself, because hickory walks the
+//! list once for each family, and would join the addresses of two different hosts. `servers.rs` has the order of the
+//! servers, because hickory asks two servers at once and takes the faster answer, even if only the slower server knows
+//! the name. hickory's cache is off, because the client has one cache for all resolvers.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,13 +22,13 @@ use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use tokio::runtime;
 
 use super::files::Watched;
-use super::{Answer, Family, Parts, Resolve, Resolving, search, stream};
+use super::{Answer, Family, Parts, Resolve, Resolving, search, servers, stream};
 use crate::error::BoxError;
 use crate::time;
 
@@ -37,6 +38,12 @@ use crate::time;
 /// precedence over DNS. The names of the search list are tried one after another. For each name the resolver asks for
 /// IPv4 and IPv6 addresses at the same time, and the first name that has an address of either family is used. A name with
 /// a final dot is absolute. The answers say how long they are valid.
+///
+/// The name servers are asked in the order of the configuration. The next one is asked if a server fails, or does not
+/// answer within a second. An answer that there is no such name is final.
+///
+/// The resolver does not read `nsswitch.conf`, and not the environment variables `LOCALDOMAIN`, `RES_OPTIONS` and
+/// `HOSTALIASES`. [`SystemResolver`](crate::SystemResolver) does.
 ///
 /// The configuration is read at the first lookup, and again after a file was changed or the network was
 /// ([`Pool::on_network_change`](crate::Pool::on_network_change)). A lookup checks at most once a second whether the files
@@ -95,18 +102,25 @@ struct Settings {
 }
 
 struct Servers {
-    config: ResolverConfig,
+    /// Configurations with one name server each, in the order in which the servers are asked.
+    configs: Vec<ResolverConfig>,
+    /// Options for each server.
     options: ResolverOpts,
+    /// How many times each server is asked.
+    rounds: usize,
     /// Domains that complete a name that is not absolute.
     search: Vec<String>,
 }
 
-/// Client of the name servers on one runtime.
+/// Clients of the name servers on one runtime, and the configuration from which they were made.
 #[derive(Clone)]
 struct RuntimeClient {
     settings: Arc<Settings>,
-    client: TokioResolver,
+    servers: Clients,
 }
+
+/// Clients of the name servers on one runtime, one for each server.
+type Clients = Arc<[TokioResolver]>;
 
 impl HickoryResolver {
     /// Returns a resolver with the system's configuration, which is read at the first lookup.
@@ -171,8 +185,8 @@ impl Resolve for HickoryResolver {
 }
 
 impl Shared {
-    /// Returns the client of the runtime that polls the lookup, with the current configuration.
-    fn current(&self) -> Result<(Arc<Settings>, Option<TokioResolver>), BoxError> {
+    /// Returns the clients of the runtime that polls the lookup, with the current configuration.
+    fn current(&self) -> Result<(Arc<Settings>, Option<Clients>), BoxError> {
         let id = runtime::Handle::try_current()?.id();
         let settings = self.settings();
         let Ok(servers) = &settings.servers else { return Ok((settings, None)) };
@@ -180,15 +194,17 @@ impl Shared {
             let mut clients = state.clients.iter();
             let found =
                 clients.find(|(runtime, known)| *runtime == id && Arc::ptr_eq(&known.settings, &settings));
-            found.map(|(_, known)| known.client.clone())
+            found.map(|(_, known)| Arc::clone(&known.servers))
         };
-        if let Some(client) = find(&self.lock()) {
-            return Ok((settings, Some(client)));
+        if let Some(clients) = find(&self.lock()) {
+            return Ok((settings, Some(clients)));
         }
-        let builder =
-            TokioResolver::builder_with_config(servers.config.clone(), TokioRuntimeProvider::default());
-        let client = builder.with_options(servers.options.clone()).build()?;
-        let made = RuntimeClient { settings: Arc::clone(&settings), client: client.clone() };
+        let clients = servers.configs.iter().map(|config| {
+            let builder = TokioResolver::builder_with_config(config.clone(), TokioRuntimeProvider::default());
+            builder.with_options(servers.options.clone()).build()
+        });
+        let clients: Clients = clients.collect::<Result<_, _>>()?;
+        let made = RuntimeClient { settings: Arc::clone(&settings), servers: Arc::clone(&clients) };
         let mut state = self.lock();
         if let Some(earlier) = find(&state) {
             return Ok((settings, Some(earlier)));
@@ -204,7 +220,7 @@ impl Shared {
         state.clients.push((id, made));
         drop(state);
         drop(old);
-        Ok((settings, Some(client)))
+        Ok((settings, Some(clients)))
     }
 
     /// Returns the current configuration. Reads it at the first call, and after a file was changed.
@@ -244,10 +260,12 @@ impl Source {
     fn read(&self) -> Settings {
         let hosts_file = self.hosts.clone().or_else(|| cfg!(unix).then(|| HOSTS.into()));
         let files = Watched::of(self.resolv_conf.iter().chain(&hosts_file).cloned());
-        let hosts = match &self.hosts {
-            Some(path) => std::fs::File::open(path).and_then(|file| {
+        let hosts = match &hosts_file {
+            Some(path) => std::fs::read(path).and_then(|bytes| {
                 let mut hosts = Hosts::default();
-                hosts.read_hosts_conf(file).map(|()| hosts)
+                // hickory would read nothing of a file that is not UTF-8 in one place, for example in a comment.
+                let text = String::from_utf8_lossy(&bytes);
+                hosts.read_hosts_conf(text.as_bytes()).map(|()| hosts)
             }),
             None => Hosts::from_system(),
         };
@@ -260,32 +278,45 @@ impl Source {
     }
 
     fn servers(&self) -> Result<Servers, NetError> {
-        let (mut config, mut options) = self.parsed()?;
-        if let Some(port) = self.port {
-            let (domain, search, mut servers) = config.into_parts();
-            for connection in servers.iter_mut().flat_map(|server| &mut server.connections) {
-                connection.port = port;
+        let (config, mut options, search) = self.parsed()?;
+        let (domain, _, servers) = config.into_parts();
+        let configs = servers.into_iter().map(|mut server| {
+            for connection in &mut server.connections {
+                connection.port = self.port.unwrap_or(connection.port);
             }
-            config = ResolverConfig::from_parts(domain, search, servers);
-        }
+            ResolverConfig::from_parts(None, Vec::new(), vec![server])
+        });
+        let rounds = options.attempts.clamp(1, MAX_ROUNDS);
+        // Each query is sent to one server. `Asking` repeats it.
+        options.attempts = 0;
         options.cache_size = 0;
         // `Walk` looks names up in the hosts file, because hickory would send a query for a family that the file lacks.
         options.use_hosts_file = ResolveHosts::Never;
-        let mut search: Vec<_> = config.search().iter().map(Name::to_ascii).collect();
-        if search.is_empty() {
-            // Without a search list, resolver(5) completes names by the domain of this machine's host name.
-            search.extend(config.domain().map(Name::to_ascii));
-        }
-        Ok(Servers { config, options, search })
+        // Without a search list, resolver(5) completes names by the domain of this machine's host name.
+        let search = search.unwrap_or_else(|| domain.iter().map(Name::to_ascii).collect());
+        Ok(Servers { configs: configs.collect(), options, rounds, search })
     }
 
-    /// Returns the configuration as hickory reads it.
-    fn parsed(&self) -> Result<(ResolverConfig, ResolverOpts), NetError> {
+    /// Returns the configuration as hickory reads it, and the search list if there is one.
+    ///
+    /// This function reads the search list of a `resolv.conf` itself, because hickory reads nothing of a file that has a
+    /// domain that is no name. Such a domain is left out.
+    fn parsed(&self) -> Result<(ResolverConfig, ResolverOpts, Option<Vec<String>>), NetError> {
         #[cfg(all(unix, not(any(target_os = "android", target_vendor = "apple"))))]
         if let Some(path) = &self.resolv_conf {
-            return system_conf::parse_resolv_conf(std::fs::read(path)?);
+            let bytes = std::fs::read(path)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let (search, others) = search::split(&text);
+            let names = |domains: Vec<&str>| {
+                let domains = domains.into_iter().filter_map(|domain| Name::from_str_relaxed(domain).ok());
+                domains.map(|domain| domain.to_ascii()).collect()
+            };
+            let (config, options) = system_conf::parse_resolv_conf(others)?;
+            return Ok((config, options, search.map(names)));
         }
-        system_conf::read_system_conf()
+        let (config, options) = system_conf::read_system_conf()?;
+        let search: Vec<_> = config.search().iter().map(Name::to_ascii).collect();
+        Ok((config, options, Some(search).filter(|search| !search.is_empty())))
     }
 }
 
@@ -304,11 +335,13 @@ enum Stage {
 }
 
 /// A query for one family of one name.
-type QueryFuture = Pin<Box<dyn Future<Output = Result<Lookup, NetError>> + Send>>;
+type QueryFuture = Pin<Box<dyn Future<Output = Result<Answer, NetError>> + Send>>;
 
 /// The names that are left, and the queries for the current name.
 struct Asking {
-    client: TokioResolver,
+    clients: Clients,
+    /// How many times each server is asked.
+    rounds: usize,
     /// Names that were not tried yet.
     left: std::vec::IntoIter<Name>,
     /// Queries for the current name that are not answered yet: one for each family.
@@ -358,13 +391,13 @@ impl Asking {
     /// Looks `name` up in the hosts file, and begins to ask DNS if the hosts file does not have the name.
     fn begin(shared: &Shared, name: &str, family: Family) -> Result<Begun, BoxError> {
         let parsed = parse(name)?;
-        let (settings, client) = shared.current()?;
+        let (settings, clients) = shared.current()?;
         let known = settings.in_hosts_file(&parsed, family);
         if !known.is_empty() {
             return Ok(Begun::Known(Answer::new(known)));
         }
-        let (servers, client) = match (&settings.servers, client) {
-            (Ok(servers), Some(client)) => (servers, client),
+        let (servers, clients) = match (&settings.servers, clients) {
+            (Ok(servers), Some(clients)) => (servers, clients),
             (Err(error), _) => return Err(error.clone().into()),
             (Ok(_), None) => return Err("the name servers are not known".into()),
         };
@@ -375,7 +408,8 @@ impl Asking {
             return Err("the host is not a valid DNS name: the name is too long".into());
         }
         Ok(Begun::Asking(Box::new(Self {
-            client,
+            clients,
+            rounds: servers.rounds,
             left: names.into_iter(),
             queries: Vec::new(),
             has_found: false,
@@ -388,16 +422,16 @@ impl Asking {
     async fn next(&mut self, family: Family) -> Option<Result<Answer, BoxError>> {
         loop {
             while !self.queries.is_empty() {
-                match answer_of(first(&mut self.queries).await) {
+                match first(&mut self.queries).await {
                     Ok(answer) if answer.addresses.is_empty() => self.nothing.add(answer),
                     Ok(answer) => {
                         self.has_found = true;
                         return Some(Ok(answer));
                     }
                     Err(error) => {
-                        // A name server that answers with an error speaks of this name. Any other failure speaks of the
-                        // name servers, so that no other name is tried. The C library does the same.
-                        if !matches!(error, NetError::Dns(DnsError::ResponseCode(_))) {
+                        // A server failure may be about this name only. Any other failure is about the name servers, so that
+                        // no other name is tried. The C library does the same.
+                        if !matches!(error, NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail))) {
                             self.left = Vec::new().into_iter();
                         }
                         self.failure = Some(error);
@@ -426,8 +460,14 @@ impl Asking {
             Family::Both => &[RecordType::AAAA, RecordType::A],
         };
         for kind in kinds {
-            let (client, name, kind) = (self.client.clone(), name.clone(), *kind);
-            self.queries.push(Box::pin(async move { client.lookup(name, kind).await }));
+            let (clients, name, kind) = (Arc::clone(&self.clients), name.clone(), *kind);
+            let queries = (0..self.rounds * clients.len()).map(move |at| {
+                let (client, name) = (clients[at % clients.len()].clone(), name.clone());
+                Box::pin(async move { answer_of(client.lookup(name, kind).await) })
+            });
+            self.queries.push(Box::pin(async move {
+                servers::ask(queries, PATIENCE).await.unwrap_or(Err(NetError::NoConnections))
+            }));
         }
     }
 }
@@ -487,6 +527,12 @@ const MAX_RUNTIMES: usize = 8;
 /// Time between two checks whether the files of the configuration were changed.
 const CHECK: Duration = Duration::from_secs(1);
 
+/// Time after which the next name server is asked.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Largest number of times that the option `attempts` can require. The C library has the same limit.
+const MAX_ROUNDS: usize = 5;
+
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 const HOSTS: &str = "/etc/hosts";
@@ -519,7 +565,12 @@ mod tests {
     }
 
     /// Writes the files of a test, and returns a resolver that reads them. The folder is named after the test.
-    fn resolver(test: &str, resolv_conf: Option<&str>, hosts: &str, port: u16) -> HickoryResolver {
+    fn resolver(
+        test: &str,
+        resolv_conf: Option<&str>,
+        hosts: impl AsRef<[u8]>,
+        port: u16,
+    ) -> HickoryResolver {
         let folder = std::env::temp_dir().join(format!("handclasp-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let files = ["resolv.conf", "hosts"].map(|name| folder.join(name));
@@ -571,11 +622,24 @@ mod tests {
 
     #[tokio::test]
     async fn the_hosts_file_comes_first() {
-        let resolver = resolver("hosts", None, "192.0.2.7 Fixed.example fixed", 1);
+        // A byte that is not UTF-8 in one line does not disable the other lines.
+        let hosts = b"# K\xf6ln\n192.0.2.8 b\xfccher.example\n192.0.2.7 Fixed.example fixed";
+        let resolver = resolver("hosts", None, hosts, 1);
         for name in ["fixed", "fixed.example", "fixed.example."] {
             let answer = resolver.resolve(name, Family::Both).await.unwrap();
             assert_eq!(answer.addresses, ["192.0.2.7:0".parse::<SocketAddr>().unwrap()], "{name}");
         }
+    }
+
+    /// hickory reads nothing of a file that has a domain that is no name.
+    #[tokio::test]
+    async fn a_domain_that_is_no_name_does_not_disable_the_configuration() {
+        let text = "nameserver 127.0.0.1\nsearch a..b corp -- \u{fffd}.corp my_corp.";
+        let resolver = resolver("domains", Some(text), "", server());
+        assert_eq!(resolver.resolve("x.example", Family::Both).await.unwrap().addresses.len(), 1);
+        let settings = resolver.shared.settings();
+        let Ok(servers) = &settings.servers else { panic!("there is a name server") };
+        assert_eq!(servers.search, ["corp", "my_corp."]);
     }
 
     #[tokio::test]

@@ -14,6 +14,8 @@ mod lookups;
 mod overrides;
 #[cfg(feature = "hickory-dns")]
 mod search;
+#[cfg(feature = "hickory-dns")]
+mod servers;
 mod stream;
 mod system;
 

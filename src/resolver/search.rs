@@ -1,7 +1,7 @@
 //! The names that a lookup tries, in order: the rules of resolver(5) for the search list.
 //!
-//! This file has one pure function. Invariant: each name that the function returns is absolute, so that the final dot
-//! keeps a name from being completed twice.
+//! This file is pure. Invariant: each name that [`names`] returns is absolute, so that the final dot keeps a name from
+//! being completed twice.
 
 /// Returns the absolute names that stand for `name`, in the order in which they are tried.
 ///
@@ -40,6 +40,28 @@ pub(super) fn names(name: &str, search: &[String], ndots: usize) -> Vec<String> 
     names
 }
 
+/// Returns the search list of a `resolv.conf`, and the other lines. The last line with a list or a domain counts. Returns
+/// `None` if there is no such line.
+pub(super) fn split(resolv_conf: &str) -> (Option<Vec<&str>>, String) {
+    let (mut search, mut others) = (None, String::new());
+    for line in resolv_conf.lines() {
+        let mut words = line.split([';', '#']).next().unwrap_or_default().split_whitespace();
+        let domains: Vec<_> = match words.next() {
+            Some("search") => words.collect(),
+            Some("domain") => words.take(1).collect(),
+            _ => {
+                others.push_str(line);
+                others.push('\n');
+                continue;
+            }
+        };
+        if !domains.is_empty() {
+            search = Some(domains);
+        }
+    }
+    (search, others)
+}
+
 /// Maximum length of an absolute name with its final dot. A name takes at most 255 octets in a message, of which the
 /// length of the first label and the root take two (<https://www.rfc-editor.org/rfc/rfc1035#section-3.1>).
 const MAX_NAME: usize = 254;
@@ -57,6 +79,25 @@ mod tests {
     fn check(name: &str, search: &str, ndots: usize, expected: &[&str]) {
         let search: Vec<_> = search.split_whitespace().map(str::to_owned).collect();
         assert_eq!(names(name, &search, ndots), expected, "{name} with {search:?} and ndots:{ndots}");
+    }
+
+    #[test]
+    fn the_last_line_with_a_search_list_counts() {
+        for (text, search, others) in [
+            ("", None, ""),
+            ("nameserver ::1\n# search a\n", None, "nameserver ::1\n# search a\n"),
+            ("search a b\noptions ndots:2", Some(&["a", "b"][..]), "options ndots:2\n"),
+            ("domain a b", Some(&["a"]), ""),
+            ("search a\ndomain b\n", Some(&["b"]), ""),
+            ("domain a\nsearch b c", Some(&["b", "c"]), ""),
+            (" search\ta ;b\n", Some(&["a"]), ""),
+            ("search a#b\r\nx\r\n", Some(&["a"]), "x\n"),
+            // A line without a domain does not count.
+            ("search a\nsearch\ndomain # b", Some(&["a"]), ""),
+            ("searching a\n", None, "searching a\n"),
+        ] {
+            assert_eq!(split(text), (search.map(<[_]>::to_vec), others.to_owned()), "{text:?}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Kind {
 pub enum Fault {
     /// The server answers SERVFAIL.
     Fails,
+    /// The server answers REFUSED.
+    Refuses,
     /// The server never answers.
     Silent,
     /// Over UDP, the server sends an empty answer that is marked as truncated. Over TCP, it sends the whole answer.
@@ -69,7 +71,12 @@ pub struct DnsServer {
 impl DnsServer {
     /// Starts a server whose zone is empty: no name exists.
     pub fn start() -> Self {
-        let (udp, tcp) = bind_both();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Starts a server at this address.
+    pub fn start_at(address: SocketAddr) -> Self {
+        let (udp, tcp) = bind_both(address);
         let zone = Arc::<Mutex<Zone>>::default();
         let (socket, shared) = (udp.try_clone().unwrap(), Arc::clone(&zone));
         std::thread::spawn(move || serve_udp(&socket, &shared));
@@ -191,10 +198,10 @@ fn replace(path: &Path, text: &str) {
     std::fs::rename(&new, path).unwrap();
 }
 
-/// Returns a UDP socket and a TCP listener at one port.
-fn bind_both() -> (UdpSocket, TcpListener) {
+/// Returns a UDP socket and a TCP listener at one port, which is any port if the address has port 0.
+fn bind_both(address: SocketAddr) -> (UdpSocket, TcpListener) {
     loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind(address).unwrap();
         if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
             return (udp, tcp);
         }
@@ -280,6 +287,7 @@ impl Zone {
     fn reply(&self, query: &[u8], question: &Question, is_tcp: bool) -> Option<Vec<u8>> {
         const SERVFAIL: u8 = 2;
         const NXDOMAIN: u8 = 3;
+        const REFUSED: u8 = 5;
         let fault = self.faults.get(&(question.name.clone(), question.kind)).copied();
         let mut out = query[..question.end].to_vec();
         out[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -287,6 +295,10 @@ impl Zone {
             Some(Fault::Silent) => return None,
             Some(Fault::Fails) => {
                 out[3] |= SERVFAIL;
+                return Some(out);
+            }
+            Some(Fault::Refuses) => {
+                out[3] |= REFUSED;
                 return Some(out);
             }
             Some(Fault::Truncated) if !is_tcp => {
