@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+#[cfg(feature = "url")]
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handclasp::{AddressFilter, Answer, BoxError, Client, Error, ErrorKind, Family, Phase, Resolve, Written};
