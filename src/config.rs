@@ -7,6 +7,8 @@
 mod base;
 mod hooks;
 mod network;
+#[cfg(feature = "rustls")]
+mod tls;
 
 mod codings;
 
@@ -25,7 +27,7 @@ use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, T
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
-use crate::pool::{EvictIf, IdleConnection, PoolConfig};
+use crate::pool::{IdleConnection, PoolConfig};
 use crate::resolver::{Overrides, Resolve, Resolver};
 
 /// Builds a [`Client`]. The page on [defaults](crate::manual::defaults) lists the default of each setting and its reason.
@@ -193,7 +195,7 @@ impl ClientBuilder {
         mut self,
         is_unwanted: impl Fn(&IdleConnection<'_>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.pool.evict_if = Some(EvictIf(Arc::new(is_unwanted)));
+        self.pool.evict_if.get_or_insert_default().predicate = Some(Arc::new(is_unwanted));
         self
     }
 
@@ -329,13 +331,6 @@ impl ClientBuilder {
             let connecting = connect(to);
             Box::pin(async move { connecting.await.map(Transport::boxed) }) as Connecting
         })));
-        self
-    }
-
-    /// Adds a certificate authority to the authorities that the platform trusts. Each call adds one authority.
-    #[cfg(feature = "rustls")]
-    pub fn add_root_certificate(mut self, certificate: crate::connect::Certificate) -> Self {
-        self.tls.roots.push(certificate);
         self
     }
 }
@@ -551,8 +546,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, or a user
-    /// agent with a byte that a header value cannot have.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user
+    /// agent with a byte that a header value cannot have, or settings of TLS that do not fit together. A platform without
+    /// root certificates is no error here: the first https request says so.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
             return Err(error);
@@ -562,6 +558,7 @@ impl ClientBuilder {
                 "the limit of connections is 0, which would let no request through: set at least 1",
             ));
         }
+        self.tls.check()?;
         Ok(self.build_valid())
     }
 
@@ -593,6 +590,9 @@ impl ClientBuilder {
             }
         }
         self.pool.limits.connect_timeout = Some(self.connect.connect_timeout);
+        if let Some(generation) = self.tls.generation() {
+            self.pool.evict_if.get_or_insert_default().generation = Some(generation);
+        }
         let resolver = Resolver::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer =
             Dialer::new(resolver, self.connect, self.tls, self.connector.map(|connector| connector.0));

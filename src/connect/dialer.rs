@@ -18,7 +18,7 @@ use super::options::TcpOptions;
 use super::shortage::is_shortage;
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Won};
-use super::tls::{Loaded, Tls, TlsConfig};
+use super::tls::{Loaded, Tls, TlsConfig, TlsInfo};
 use crate::error::{BoxError, ErrorKind, Phase};
 use crate::resolver::{Family, ResolveErrorKind, Resolver};
 use crate::time;
@@ -84,6 +84,8 @@ pub(crate) struct Dialed {
     /// Time that the successful connection attempt took. `None` if the server is on this machine, or if a custom
     /// connector does not report the time.
     pub(crate) round_trip: Option<Duration>,
+    /// What TLS has agreed on. `None` for http, or if a custom connector made the connection.
+    pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
 impl Dialer {
@@ -131,12 +133,12 @@ impl Dialer {
             }
         };
         let local = tcp.local_addr().ok();
-        let stream = match tls {
+        let (stream, tls) = match tls {
             Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
-            None => Stream::Tcp(tcp),
+            None => (Stream::Tcp(tcp), None),
         };
         let round_trip = (!is_of_this_machine(peer, local)).then_some(took);
-        Ok(Dialed { stream, peer: Some(peer), local, round_trip })
+        Ok(Dialed { stream, peer: Some(peer), local, round_trip, tls })
     }
 
     /// Looks up the host's addresses. This step is the dns phase.
@@ -213,17 +215,18 @@ impl Dialer {
         tcp: TcpStream,
         setup: &Setup,
         deadline: Instant,
-    ) -> Result<Stream, DialError> {
+    ) -> Result<(Stream, Option<Arc<TlsInfo>>), DialError> {
         let phase = setup.tls(to.host());
         let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), tcp)).await;
         let secured = handshake.and_then(|done| done);
         if let Ok(secured) = &secured {
             phase
                 .span()
-                .record("tls.protocol.version", secured.version)
-                .record("tls.resumed", secured.is_resumed);
+                .record("tls.protocol.version", secured.info.version().as_str())
+                .record("tls.resumed", secured.info.is_resumed());
         }
-        end_phase(phase, secured.map(|secured| Stream::Tls(Box::new(secured.stream))))
+        let secured = secured.map(|secured| (Stream::Tls(Box::new(secured.stream)), Some(secured.info)));
+        end_phase(phase, secured)
     }
 
     /// Connects by the custom connector. This step is the tcp phase.
@@ -245,7 +248,8 @@ impl Dialer {
         });
         let made = end_phase(phase, made)?;
         let round_trip = made.round_trip();
-        Ok(Dialed { stream: Stream::Other(Exclusive::new(made)), peer: None, local: None, round_trip })
+        let stream = Stream::Other(Exclusive::new(made));
+        Ok(Dialed { stream, peer: None, local: None, round_trip, tls: None })
     }
 
     /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.
@@ -469,7 +473,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let mut dialer = dialer(Some(Ok(vec![(at.ip(), 0).into()])));
-        dialer.tls = Tls::new(TlsConfig { roots: vec![authority.root()] });
+        dialer.tls = Tls::new(TlsConfig { roots: vec![authority.root()], ..TlsConfig::default() });
         let to = Destination::new(true, "a.example", at.port());
         let setup = setup(&to);
         let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
@@ -489,7 +493,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let mut dialer = dialer(None);
-        dialer.tls = Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()] });
+        dialer.tls =
+            Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()], ..TlsConfig::default() });
         dialer.config.connect_timeout = Duration::from_secs(3600);
         let to = Destination::new(true, "127.0.0.1", at.port());
         // Time is paused only after the server got the client's hello, so that the clock jumps to the deadline.

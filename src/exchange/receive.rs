@@ -15,7 +15,7 @@ use super::attempt::{Connection, explain};
 use super::incoming::Expected;
 use super::{Exchange, Failure, exceeded};
 use crate::codec::{CloseReason, Event, Framing, ProtocolError, Unasked, Verdict};
-use crate::connect::Look;
+use crate::connect::{Look, client_refused};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::pool::{DropReason, Early};
 use crate::time;
@@ -215,6 +215,10 @@ impl Exchange {
     /// Returns the failure for a read that failed.
     fn broken(&mut self, error: io::Error) -> Failure {
         let phase = self.attempt.phase();
+        // The server's reason explains the end of the connection better than a write that failed because of the end.
+        if let Some(message) = client_refused(&error) {
+            return Failure::Lost(Error::new(ErrorKind::Tls, message).in_phase(phase).because(error));
+        }
         let source = self.attempt.sending.take_error().unwrap_or(error);
         let message = match phase {
             Phase::Receive => "the connection broke before the response was complete",

@@ -222,7 +222,7 @@ impl Dial {
     fn succeed(&mut self, dialed: Dialed) {
         self.over = true;
         self.setup.end(None, time::now());
-        let Dialed { stream, peer, local, round_trip } = dialed;
+        let Dialed { stream, peer, local, round_trip, tls } = dialed;
         let inner = self.inner.upgrade();
         let lifetime = inner.as_ref().and_then(|inner| inner.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
@@ -232,6 +232,7 @@ impl Dial {
             stream,
             peer,
             local,
+            tls,
             runtime,
             setup,
             lifetime,

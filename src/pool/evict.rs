@@ -1,5 +1,6 @@
 //! The closing of idle connections before their deadline: because the caller's `evict_if` asks for the close, because
-//! the server has closed the connection, or because the machine was suspended.
+//! the client's TLS identity has changed, because the server has closed the connection, or because the machine was
+//! suspended.
 //!
 //! Connections are looked at without the lock. Invariant: the caller's function runs without the lock, and a
 //! connection that the function rejects carries no further request.
@@ -13,7 +14,7 @@ use super::connection::{Conn, Connection, Fixed, contained};
 use super::lease::Lease;
 use super::policy::Lent;
 use super::{Actions, PoolInner, Runtime, Wait};
-use crate::connect::Look;
+use crate::connect::{Generation, Look, TlsInfo};
 use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
 use crate::time;
@@ -32,6 +33,7 @@ impl fmt::Debug for IdleConnection<'_> {
             .field("id", &self.id())
             .field("peer_addr", &self.peer_addr())
             .field("local_addr", &self.local_addr())
+            .field("tls", &self.tls())
             .field("age", &self.age())
             .field("requests", &self.requests())
             .finish()
@@ -59,6 +61,11 @@ impl IdleConnection<'_> {
         self.fixed.local
     }
 
+    /// Returns what TLS has agreed on: see [`ConnectionInfo::tls`](crate::ConnectionInfo::tls).
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.fixed.tls.as_deref()
+    }
+
     /// Returns how long ago the connection was made.
     pub fn age(&self) -> Duration {
         time::now().saturating_duration_since(self.fixed.made)
@@ -72,9 +79,27 @@ impl IdleConnection<'_> {
 
 type Predicate = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
 
-/// The caller's function that decides whether a connection is closed.
-#[derive(Clone)]
-pub(crate) struct EvictIf(pub(crate) Arc<Predicate>);
+/// What decides, apart from deadlines, whether a connection is closed.
+#[derive(Clone, Default)]
+pub(crate) struct EvictIf {
+    /// The caller's function.
+    pub(crate) predicate: Option<Arc<Predicate>>,
+    /// Generation of the client's TLS identity, if the identity can change.
+    pub(crate) generation: Option<Generation>,
+}
+
+impl EvictIf {
+    /// Returns the reason to close a connection, or `None` if it may be used.
+    fn reason(&self, conn: &Conn, fixed: &Fixed) -> Option<DropReason> {
+        if let (Some(generation), Some(tls)) = (&self.generation, &fixed.tls)
+            && generation.has_passed(tls)
+        {
+            return Some(DropReason::IdentityChanged);
+        }
+        let is_unwanted = self.predicate.as_ref()?(&IdleConnection { conn, fixed });
+        is_unwanted.then_some(DropReason::Evicted)
+    }
+}
 
 impl fmt::Debug for EvictIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,10 +108,11 @@ impl fmt::Debug for EvictIf {
 }
 
 impl PoolInner {
-    /// Whether the caller wants the connection to be closed.
+    /// Returns the reason to close a connection that the caller's function rejects, or whose TLS identity is not the
+    /// latest. `None` if the connection may be used.
     #[inline]
-    pub(super) fn is_unwanted(&self, conn: &Conn, fixed: &Fixed) -> bool {
-        self.config.evict_if.as_ref().is_some_and(|evict_if| (evict_if.0)(&IdleConnection { conn, fixed }))
+    pub(super) fn unwanted(&self, conn: &Conn, fixed: &Fixed) -> Option<DropReason> {
+        self.config.evict_if.as_ref().and_then(|evict_if| evict_if.reason(conn, fixed))
     }
 
     /// Returns the lease of an idle connection that a request has just taken, if the connection may still be used.
@@ -105,8 +131,11 @@ impl PoolInner {
                 Some((conn, _)) if conn.has_dozed(now) && self.has_slept_since(conn.used_at, now) => {
                     DropReason::Suspended
                 }
-                Some((conn, fixed)) if self.is_unwanted(conn, fixed) => DropReason::Evicted,
-                _ => return Ok(lease),
+                Some((conn, fixed)) => match self.unwanted(conn, fixed) {
+                    Some(reason) => reason,
+                    None => return Ok(lease),
+                },
+                None => return Ok(lease),
             };
             lease = lease.swap(reason, fresh)?;
         }
@@ -153,8 +182,7 @@ impl PoolInner {
             // waiter.
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
-                Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
-                Look::Silent => None,
+                Look::Silent => self.unwanted(&lent.conn, &lent.conn.fixed),
                 Look::Closed => Some(DropReason::PeerClosed),
                 Look::Spoke => Some(DropReason::Unsolicited),
             });

@@ -210,8 +210,8 @@ impl Lease {
             return self.bury_because(DropReason::NotReusable, Some(why));
         }
         let pool = fixed.pool.upgrade();
-        if pool.as_ref().is_some_and(|inner| inner.is_unwanted(conn, fixed)) {
-            return self.bury(DropReason::Evicted);
+        if let Some(reason) = pool.as_ref().and_then(|inner| inner.unwanted(conn, fixed)) {
+            return self.bury(reason);
         }
         conn.timer.forget_task();
         let Some((connection, served)) = self.end() else { return };

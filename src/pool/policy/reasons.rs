@@ -22,6 +22,9 @@ pub enum DropReason {
     Evicted,
     /// The connection failed, or the server broke the protocol on the connection.
     Failed,
+    /// The client has a newer TLS identity than the one with which the connection was made: see
+    /// [`ClientBuilder::identity_provider`](crate::ClientBuilder::identity_provider).
+    IdentityChanged,
     /// The connection was idle for longer than the idle timeout or the server's `Keep-Alive: timeout` allows.
     IdleTimeout,
     /// The connection reached its maximum lifetime.
@@ -59,6 +62,7 @@ impl DropReason {
         Self::Abandoned,
         Self::Evicted,
         Self::Failed,
+        Self::IdentityChanged,
         Self::IdleTimeout,
         Self::MaxLifetime,
         Self::NetworkChanged,
@@ -80,6 +84,7 @@ impl fmt::Display for DropReason {
             Self::Abandoned => "abandoned",
             Self::Evicted => "evicted",
             Self::Failed => "failed",
+            Self::IdentityChanged => "identity changed",
             Self::IdleTimeout => "idle timeout",
             Self::MaxLifetime => "maximum lifetime",
             Self::NetworkChanged => "network changed",
