@@ -86,6 +86,7 @@ mod settled;
 mod status_error;
 mod surplus;
 mod timeouts;
+mod tls;
 mod too_soon;
 #[cfg(all(feature = "tower", feature = "url"))]
 mod tower;

@@ -21,6 +21,7 @@ pub mod random;
 pub mod recorder;
 pub mod scripted;
 pub mod server;
+pub mod tls;
 pub mod transcript;
 
 use std::time::Duration;
