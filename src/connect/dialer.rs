@@ -99,16 +99,16 @@ impl Dialer {
         Self { resolver, config, tls: Tls::new(tls), connector }
     }
 
-    /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`
-    /// is true, the dial resumes no TLS session, because a session tells the server that two connections belong to the
-    /// same client.
+    /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. The dial resumes only
+    /// TLS sessions of the same isolation tag, because a session tells the server that two connections belong to the same
+    /// client.
     ///
     /// Each step is boxed, so that a dial takes the memory of its current step only. A future with space for all steps
     /// would leave holes between the allocations of idle connections, because the TLS step needs much space.
     pub(crate) async fn dial(
         &self,
         to: &Destination,
-        is_isolated: bool,
+        tag: Option<&Arc<str>>,
         setup: &Setup,
     ) -> Result<Dialed, DialError> {
         // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
@@ -122,7 +122,10 @@ impl Dialer {
             true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
             false => None,
         };
-        let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
+        let tls = match (tls, tag) {
+            (Some(tls), Some(tag)) => Some(tls.isolated(tag)),
+            (tls, _) => tls,
+        };
         let Won { tcp, peer, took } = match to.via() {
             Via::Direct => {
                 let addresses = match self.resolver.known(to.host(), to.port()) {
@@ -348,7 +351,7 @@ mod tests {
     }
 
     async fn failure(dialer: &Dialer, to: &Destination) -> DialError {
-        dialer.dial(to, false, &setup(to)).await.unwrap_err()
+        dialer.dial(to, None, &setup(to)).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -357,7 +360,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let to = Destination::new(false, "A.Example", at.port());
         let setup = setup(&to);
-        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, false, &setup).await.unwrap();
+        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, None, &setup).await.unwrap();
         let (mut peer, from) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.local), (Some(at), Some(from)));
         let mut stream = dialed.stream;
@@ -381,7 +384,7 @@ mod tests {
             (vec![refusing, url_port], at.port()),
         ] {
             let to = Destination::new(false, "a.example", port);
-            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, false, &setup(&to)).await.unwrap();
+            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, None, &setup(&to)).await.unwrap();
             assert_eq!(dialed.peer, Some(at), "{answer:?} and port {port}");
         }
     }
@@ -391,7 +394,7 @@ mod tests {
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let to = Destination::new(false, "127.0.0.1", at.port());
         let setup = setup(&to);
-        let error = dialer(None).dial(&to, false, &setup).await.unwrap_err();
+        let error = dialer(None).dial(&to, None, &setup).await.unwrap_err();
         assert!(setup.milestones().dns.is_none());
         assert!(error.concerns_host());
         let error = error.into_error();
@@ -445,7 +448,7 @@ mod tests {
             assert_eq!((to.scheme(), to.host(), to.port()), ("https", "2001:db8::1", 443));
             Ok(Box::new(TcpStream::connect(at).await?) as _)
         });
-        let mut dialed = dialer.dial(&to, false, &setup(&to)).await.unwrap();
+        let mut dialed = dialer.dial(&to, None, &setup(&to)).await.unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.stream.look()), (None, Look::Silent));
         dialed.stream.write_all(b"x").await.unwrap();
@@ -477,7 +480,7 @@ mod tests {
         let to = Destination::new(true, "a.example", at.port());
         let setup = setup(&to);
         let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
-        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, false, &setup), server);
+        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, None, &setup), server);
         let mut stream = dialed.unwrap().stream;
         stream.write_all(b"x").await.unwrap();
         stream.flush().await.unwrap();

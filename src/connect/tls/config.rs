@@ -3,8 +3,8 @@
 //!
 //! This file knows nothing of addresses. The only HTTP that this file knows is that ALPN offers HTTP/1.1. Invariants:
 //! making a client reads no file. The trust store is read once, when the first https connection is dialed. All dials of
-//! a client with the same identity share their sessions, except dials with an isolation tag, which use no sessions. So no
-//! session crosses identities, tags or clients, and one client has one trust.
+//! a client with the same identity and the same isolation tag share their sessions. So no session crosses identities, tags
+//! or clients, and one client has one trust.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -47,13 +47,28 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct Loaded {
     config: Arc<ClientConfig>,
-    /// Configuration for connections with an isolation tag, which store and resume no sessions.
-    isolated: Arc<ClientConfig>,
     /// Sessions of `config`. `None` if the caller's configuration has its own.
     sessions: Option<Arc<ClientSessionMemoryCache>>,
+    tagged: Arc<Tagged>,
     /// Generation of the client's identity. 0 if the identity never changes.
     generation: u64,
     shared: Arc<Shared>,
+}
+
+/// Configurations for connections with an isolation tag.
+struct Tagged {
+    /// Configuration that stores and resumes no sessions.
+    isolated: Arc<ClientConfig>,
+    /// Sessions of the latest tags, the latest last. Empty if the caller's configuration has its own sessions.
+    latest: Mutex<Vec<Sessions>>,
+}
+
+/// Sessions of one tag.
+#[derive(Clone)]
+struct Sessions {
+    tag: Arc<str>,
+    config: Arc<ClientConfig>,
+    sessions: Arc<ClientSessionMemoryCache>,
 }
 
 /// Result of a handshake.
@@ -168,9 +183,9 @@ impl Shared {
             None => config.resumption.clone(),
         };
         config.resumption = Resumption::disabled();
-        let isolated = Arc::new(config.clone());
+        let tagged = Arc::new(Tagged { isolated: Arc::new(config.clone()), latest: Mutex::default() });
         config.resumption = resumption;
-        Loaded { config: Arc::new(config), isolated, sessions, generation, shared: Arc::clone(self) }
+        Loaded { config: Arc::new(config), sessions, tagged, generation, shared: Arc::clone(self) }
     }
 
     /// Returns the one copy of a chain of certificates.
@@ -213,9 +228,14 @@ impl Loaded {
         Ok(self.shared.loaded(config, Some(sessions), generation))
     }
 
-    /// Returns a configuration with the same trust, whose handshakes neither resume a session nor store one.
-    pub(crate) fn isolated(self) -> Self {
-        Self { config: Arc::clone(&self.isolated), ..self }
+    /// Returns a configuration with the same trust, whose handshakes share sessions only with those of the same tag. With a
+    /// configuration of the caller, they share no session.
+    pub(crate) fn isolated(self, tag: &Arc<str>) -> Self {
+        if self.sessions.is_none() {
+            return Self { config: Arc::clone(&self.tagged.isolated), ..self };
+        }
+        let Sessions { config, sessions, .. } = self.tagged.of(tag);
+        Self { config, sessions: Some(sessions), ..self }
     }
 
     /// Makes the TLS handshake with `host` over `tcp`, and returns its result. Dropping the future closes `tcp`.
@@ -256,6 +276,27 @@ impl Loaded {
     }
 }
 
+impl Tagged {
+    /// Returns the sessions of a tag. Forgets those of the tag that was not dialed for longest, if there are too many.
+    fn of(&self, tag: &Arc<str>) -> Sessions {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = match latest.iter().position(|known| known.tag == *tag) {
+            Some(at) => latest.remove(at),
+            None => {
+                let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS_PER_TAG));
+                let mut config = ClientConfig::clone(&self.isolated);
+                config.resumption = Resumption::store(Arc::clone(&sessions) as _);
+                Sessions { tag: Arc::clone(tag), config: Arc::new(config), sessions }
+            }
+        };
+        if latest.len() >= TAGS {
+            latest.remove(0);
+        }
+        latest.push(sessions.clone());
+        sessions
+    }
+}
+
 /// Returns IANA's name of a connection's cipher suite. rustls gives the suites of TLS 1.3 names of its own.
 fn suite(tls: &UnbufferedClientConnection) -> &'static str {
     let suite = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
@@ -273,6 +314,10 @@ fn suite(tls: &UnbufferedClientConnection) -> &'static str {
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// Number of sessions that are kept for resumption, over all hosts. The number is the default of rustls.
 const SESSIONS: usize = 256;
+/// Number of tags whose sessions are kept.
+const TAGS: usize = 64;
+/// Number of sessions that are kept for each tag.
+const SESSIONS_PER_TAG: usize = 8;
 /// Largest number of chains of which connections share a copy. Further servers have a copy for each connection.
 const CHAINS: usize = 64;
 

@@ -67,7 +67,7 @@ impl Tls {
 }
 
 impl Loaded {
-    pub(crate) fn isolated(self) -> Self {
+    pub(crate) fn isolated(self, _tag: &Arc<str>) -> Self {
         match self.0 {}
     }
 

@@ -50,7 +50,7 @@ impl fmt::Debug for Backend {
 /// The client replaces two settings. `alpn_protocols` becomes `http/1.1`, the only protocol of this client, and
 /// `enable_early_data` becomes `false`, because an attacker can repeat early data
 /// (<https://www.rfc-editor.org/rfc/rfc8446#section-8>). Connections with an
-/// [isolation tag](crate::RequestBuilder::isolation) resume no session.
+/// [isolation tag](crate::RequestBuilder::isolation) resume no session of this configuration.
 ///
 /// [`ClientBuilder::build`](crate::ClientBuilder::build) fails if another setting of TLS was made that this configuration
 /// would hide. Two clients that share a configuration share its sessions.

@@ -55,12 +55,33 @@ async fn a_55_no_session_crosses_trust_settings_identities_or_tags() {
         assert_eq!(resumed(&server, &all).await, [true; 4], "each resumes its own session");
         let clients: Vec<_> = server.seen()[4..].iter().map(|connected| connected.client.clone()).collect();
         assert_eq!(clients[3].as_ref(), two.chain.first(), "A-55: the session of the other identity");
-        for tag in ["a", "b", "a"] {
+        for (tag, is_resumed) in [("a", false), ("b", false), ("a", true), ("b", true)] {
             let response = only.get(server.url(HOST)).isolation(tag).send().await.unwrap();
-            assert!(!info(response.connection()).is_resumed(), "A-55: {tag}");
+            assert_eq!(info(response.connection()).is_resumed(), is_resumed, "A-55: {tag}");
             drop(response.text().await.unwrap());
         }
+        assert_eq!(resumed(&server, &[&only]).await, [true], "A-55: the tags took no session of the others");
     }
+}
+
+/// The sessions of 64 tags are kept.
+#[tokio::test]
+async fn the_sessions_of_the_latest_tags_are_kept() {
+    let ours = Authority::new("ours");
+    let server = TlsServer::start(ours.issue(&[HOST]).server()).await;
+    let client = to(&server).tls_certs_only([root(&ours)]).build().unwrap();
+    let is_resumed = async |tag: usize| {
+        let response = client.get(server.url(HOST)).isolation(tag.to_string()).send().await.unwrap();
+        let is_resumed = info(response.connection()).is_resumed();
+        drop(response.text().await.unwrap());
+        is_resumed
+    };
+    for tag in 0..64 {
+        assert!(!is_resumed(tag).await);
+    }
+    assert!(is_resumed(0).await, "the first tag is now the latest");
+    assert!(!is_resumed(64).await);
+    assert!(is_resumed(0).await && !is_resumed(1).await, "the second tag was forgotten");
 }
 
 /// A server that has lost its sessions makes a whole handshake, in which its certificate counts again.
