@@ -88,7 +88,10 @@ pub enum ErrorKind {
     Connect,
     /// The proxy refused the request or failed.
     Proxy,
-    /// The TLS handshake failed, or the server's certificate was not accepted.
+    /// The TLS handshake failed, the server's certificate was not accepted, or the server refused the client's certificate.
+    ///
+    /// In TLS 1.3 a server refuses the client's certificate after the handshake, so that the request may have been written:
+    /// see [`request_written`](Error::request_written).
     Tls,
     /// The server broke the rules of HTTP/1.1.
     Protocol,
@@ -300,8 +303,8 @@ impl Error {
 
     /// Whether no connection could be made: resolving, connecting, the proxy or the TLS handshake failed or took too long.
     pub fn is_connect(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Dns | ErrorKind::Connect | ErrorKind::Proxy | ErrorKind::Tls)
-            || (self.kind() == ErrorKind::Timeout
+        matches!(self.kind(), ErrorKind::Dns | ErrorKind::Connect | ErrorKind::Proxy)
+            || (matches!(self.kind(), ErrorKind::Tls | ErrorKind::Timeout)
                 && matches!(self.phase(), Some(Phase::Dns | Phase::Tcp | Phase::Proxy | Phase::Tls)))
     }
 
