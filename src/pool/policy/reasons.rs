@@ -22,8 +22,8 @@ pub enum DropReason {
     Evicted,
     /// The connection failed, or the server broke the protocol on the connection.
     Failed,
-    /// The client has a newer TLS identity than the one with which the connection was made: see
-    /// [`ClientBuilder::identity_provider`](crate::ClientBuilder::identity_provider).
+    /// The function of `ClientBuilder::identity_provider` has given another TLS identity than the one with which the
+    /// connection was made.
     IdentityChanged,
     /// The connection was idle for longer than the idle timeout or the server's `Keep-Alive: timeout` allows.
     IdleTimeout,

@@ -24,7 +24,7 @@ fn crate_items(resolver: impl Resolve) -> (http::Request<Body>, Arc<dyn Resolve>
 fn client_builder(
     resolver: Arc<dyn Resolve>,
     same: Arc<SystemResolver>,
-    config: rustls_0_23::rustls::ClientConfig,
+    config: rustls::ClientConfig,
     response: &Response,
 ) -> [ClientBuilder; 2] {
     let _: Option<&TlsInfo> = response.connection().tls();
