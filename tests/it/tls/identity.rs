@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use handclasp::{DropReason, Identity};
 use rcgen::date_time_ymd;
@@ -95,6 +96,7 @@ async fn a_refused_client_certificate_is_named() {
             let error = get(&builder.build().unwrap(), &server).await.unwrap_err();
             assert_eq!((error.kind(), error.phase()), (ErrorKind::Tls, Some(phase)), "{what}: {error:?}");
             assert_eq!(error.request_written(), written, "{what}");
+            assert_eq!(error.is_connect(), phase == Phase::Tls, "{what}");
             assert!(error.to_string().contains(part), "{what}: {error}");
             let seen = server.seen();
             assert!(
@@ -216,6 +218,64 @@ async fn a_function_that_gives_no_identity_fails_the_request_before_anything_is_
         }
     }
     assert!(server.seen().is_empty());
+}
+
+/// The connect timeout ends the wait for a function that blocks, and the next dial asks again.
+#[tokio::test]
+async fn a_function_that_blocks_is_not_waited_for_longer_than_the_connect_timeout() {
+    let ours = Authority::new("ours");
+    let issued = ours.issue(&["client"]);
+    let server = TlsServer::start(ours.requiring(&ours.issue(&[HOST]), &[&TLS13])).await;
+    let blocked = Arc::new(Mutex::new(()));
+    let (held, shown) = (Arc::clone(&blocked), identity(&issued));
+    let builder = to(&server).tls_certs_only([root(&ours)]).connect_timeout(Duration::from_millis(100));
+    let builder = builder.identity_provider(move || {
+        drop(held.lock().unwrap());
+        Ok(shown.clone())
+    });
+    let client = builder.build().unwrap();
+    let guard = blocked.lock().unwrap();
+    let error = get(&client, &server).await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Tls)), "{error:?}");
+    drop(guard);
+    let patient = to(&server).tls_certs_only([root(&ours)]).identity(identity(&issued)).build().unwrap();
+    get(&patient, &server).await.unwrap();
+    // The machine may be slow, so that a handshake may take longer than the short timeout.
+    while get(&client, &server).await.is_err() {}
+}
+
+/// The function of `evict_if` is asked too, and sees what TLS has agreed on.
+#[tokio::test]
+async fn evict_if_and_a_changing_identity_go_together() {
+    let ours = Authority::new("ours");
+    let server = TlsServer::start(ours.requiring(&ours.issue(&[HOST]), &[&TLS13])).await;
+    let (first, second) = (ours.issue(&["one"]), ours.issue(&["two"]));
+    for is_first in [true, false] {
+        let held = Held::new(&first);
+        let asked = held.clone();
+        let mut builder = Client::builder().resolve(HOST, server.address()).tls_certs_only([root(&ours)]);
+        let is_old = |idle: &handclasp::IdleConnection<'_>| {
+            idle.tls().is_some_and(|tls| tls.alpn().is_none()) && idle.requests() >= 2
+        };
+        if is_first {
+            builder = builder.evict_if(is_old);
+        }
+        builder = builder.identity_provider(move || Ok(asked.give()));
+        if !is_first {
+            builder = builder.evict_if(is_old);
+        }
+        let client = builder.build().unwrap();
+        for expected in [1, 1, 2] {
+            assert_eq!(get(&client, &server).await.unwrap().id(), expected);
+        }
+        held.replace(&second);
+        let tagged = client.get(server.url(HOST)).isolation("tag").send().await.unwrap();
+        drop(tagged.text().await.unwrap());
+        assert_eq!(get(&client, &server).await.unwrap().id(), 4);
+        let total = client.pool().stats().total;
+        let closed = [DropReason::Evicted, DropReason::IdentityChanged].map(|reason| total.closed(reason));
+        assert_eq!(closed, [1, 1], "{total}");
+    }
 }
 
 #[test]
