@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
-    SerialNumber, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
+    SanType, SerialNumber, SigningKey, date_time_ymd,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{
     DEFAULT_VERSIONS, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
@@ -111,6 +112,34 @@ impl Issued {
         Self { chain: vec![certificate.der().clone()], pem: certificate.pem(), key }
     }
 
+    /// Creates a self-signed certificate of X.509 version 1, which has no extensions.
+    pub fn of_version_1() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let algorithm = der(0x30, &[&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
+        let common_name = der(0x30, &[&[6, 3, 0x55, 4, 3], &der(0x0c, &[b"old"])]);
+        let name = der(0x30, &[&der(0x31, &[&common_name])]);
+        let [from, to] = [b"200101000000Z", b"400101000000Z"].map(|time| der(0x17, &[time]));
+        let validity = der(0x30, &[&from, &to]);
+        let public = key.subject_public_key_info();
+        let content = der(0x30, &[&[2, 1, 1], &algorithm, &name, &validity, &name, &public]);
+        let signature = der(3, &[&[0], &key.sign(&content).unwrap()]);
+        let certificate = der(0x30, &[&content, &algorithm, &signature]);
+        Self { chain: vec![certificate.into()], pem: String::new(), key }
+    }
+
+    /// Returns the configuration of a server that shows this certificate with another key, or that shows a certificate which
+    /// rustls refuses to show.
+    pub fn shown_with(&self, key: &KeyPair, version: &'static SupportedProtocolVersion) -> ServerConfig {
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let key = ring::sign::any_supported_type(&key).unwrap();
+        let shows = Shows(Arc::new(CertifiedKey::new(self.chain.clone(), key)));
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shows))
+    }
+
     /// Returns the certificate as PEM.
     pub fn pem(&self) -> &str {
         &self.pem
@@ -138,6 +167,27 @@ impl Issued {
             .with_no_client_auth()
             .with_single_cert(self.chain.clone(), self.private_key())
             .unwrap()
+    }
+}
+
+/// Returns an element of DER with this tag.
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let size = match u8::try_from(content.len()) {
+        Ok(size @ ..=0x7f) => vec![size],
+        Ok(size) => vec![0x81, size],
+        Err(_) => [&[0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes()].concat(),
+    };
+    [&[tag], &*size, &*content].concat()
+}
+
+/// Fixed answer of a server to the question for its certificate.
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Shows {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The client's own certificate: required, refused, and replaced.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use handclasp::{DropReason, Identity};
@@ -226,18 +226,18 @@ async fn a_function_that_blocks_is_not_waited_for_longer_than_the_connect_timeou
     let ours = Authority::new("ours");
     let issued = ours.issue(&["client"]);
     let server = TlsServer::start(ours.requiring(&ours.issue(&[HOST]), &[&TLS13])).await;
-    let blocked = Arc::new(Mutex::new(()));
-    let (held, shown) = (Arc::clone(&blocked), identity(&issued));
+    // The function waits until the test has dropped the sender.
+    let (sender, receiver) = mpsc::channel::<()>();
+    let (receiver, shown) = (Mutex::new(receiver), identity(&issued));
     let builder = to(&server).tls_certs_only([root(&ours)]).connect_timeout(Duration::from_millis(100));
     let builder = builder.identity_provider(move || {
-        drop(held.lock().unwrap());
+        assert!(receiver.lock().unwrap().recv().is_err());
         Ok(shown.clone())
     });
     let client = builder.build().unwrap();
-    let guard = blocked.lock().unwrap();
     let error = get(&client, &server).await.unwrap_err();
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Tls)), "{error:?}");
-    drop(guard);
+    drop(sender);
     let patient = to(&server).tls_certs_only([root(&ours)]).identity(identity(&issued)).build().unwrap();
     get(&patient, &server).await.unwrap();
     // The machine may be slow, so that a handshake may take longer than the short timeout.

@@ -1,29 +1,13 @@
 //! Which servers a client trusts.
 
-use std::sync::Arc;
-
 use handclasp::tls::CertificateRevocationList;
 use rcgen::{
     CertificateParams, CidrSubnet, ExtendedKeyUsagePurpose, GeneralSubtree, SerialNumber, date_time_ymd,
 };
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ServerConfig, server};
 
 use super::*;
 use crate::support::tls::Issued;
-
-/// Fixed answer of a server to the question for its certificate.
-#[derive(Debug)]
-struct Shows(Arc<CertifiedKey>);
-
-impl server::ResolvesServerCert for Shows {
-    fn resolve(&self, _: server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
-    }
-}
 
 fn years(from: i32, to: i32) -> impl Fn(&mut CertificateParams) {
     move |params| {
@@ -101,6 +85,21 @@ async fn a_49_a_self_signed_certificate_is_named_with_the_platforms_trust_too() 
         let client = to(&server).add_root_certificate(root(&Authority::new("ours"))).build().unwrap();
         let text = refusal(&client, &server, "A-49").await;
         assert!(text.contains(part), "{text}");
+    }
+}
+
+/// Old devices have such certificates. The verifier reads no certificate of this version, whatever the caller accepts.
+#[tokio::test]
+async fn a_49_a_certificate_of_version_1_is_named() {
+    let issued = Issued::of_version_1();
+    for version in [&TLS12, &TLS13] {
+        let server = TlsServer::start(issued.shown_with(&issued.key, version)).await;
+        let itself = [root(&Authority::new("ours"))];
+        for builder in [to(&server).tls_certs_only(itself), to(&server).tls_danger_accept_invalid_certs(true)]
+        {
+            let text = refusal(&builder.build().unwrap(), &server, "A-49").await;
+            assert!(text.contains("is of X.509 version 1"), "{text}");
+        }
     }
 }
 
@@ -218,13 +217,8 @@ async fn any_certificate_is_accepted_if_the_caller_says_so_and_its_key_is_proven
         refusal(&careful, &server, "A-53: another client").await;
     }
     let (shown, other) = (ours.issue(&[HOST]), ours.issue(&[HOST]));
-    let key = ring::sign::any_supported_type(&PrivateKeyDer::clone_key(&other.private_key())).unwrap();
-    let shows = Shows(Arc::new(CertifiedKey::new(shown.chain.clone(), key)));
     for version in [&TLS12, &TLS13] {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = config.with_protocol_versions(&[version]).unwrap().with_no_client_auth();
-        let shows = Shows(Arc::clone(&shows.0));
-        let server = TlsServer::start(config.with_cert_resolver(Arc::new(shows))).await;
+        let server = TlsServer::start(shown.shown_with(&other.key, version)).await;
         for builder in
             [to(&server).danger_accept_invalid_certs(true), to(&server).tls_certs_only([root(&ours)])]
         {
