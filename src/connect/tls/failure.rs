@@ -47,6 +47,11 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
                 "the server at {host:?} has no TLS version or cipher that this client accepts: the client speaks TLS 1.2 and 1.3, unless tls_version_min or tls_version_max says otherwise"
             )
         }
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            format!(
+                "the server at {host:?} refused the TLS handshake: it may require a client certificate, which identity sets, or know no cipher that the client offers"
+            )
+        }
         Error::AlertReceived(AlertDescription::UnrecognisedName) => {
             format!("the server does not know the name {host:?}: set another by tls_server_name")
         }
@@ -121,6 +126,11 @@ fn certificate_refused(host: &str, why: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             format!(
                 "{certificate} for {host:?} is not valid yet: check that the clock of this system is right"
+            )
+        }
+        CertificateError::BadSignature => {
+            format!(
+                "{certificate} for {host:?} was not signed by the key of the trusted authority of its issuer's name: add the authority's root certificate of today if the authority has a new key"
             )
         }
         CertificateError::Revoked => format!("{certificate} for {host:?} was revoked"),

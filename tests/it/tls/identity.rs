@@ -65,7 +65,7 @@ async fn a_server_that_requires_a_certificate_gets_it() {
     }
 }
 
-/// In TLS 1.2 the server refuses within the handshake. In TLS 1.3 the client has sent its request by then, and the error
+/// In TLS 1.2 the server refuses within the handshake. In TLS 1.3 the client may have sent its request by then, and the error
 /// says so.
 #[tokio::test]
 async fn a_refused_client_certificate_is_named() {
@@ -84,9 +84,7 @@ async fn a_refused_client_certificate_is_named() {
         ),
         ("expired", Some(expired), "refused the client's certificate because it has expired"),
     ] {
-        for (version, phase, written) in
-            [(&TLS12, Phase::Tls, Written::Nothing), (&TLS13, Phase::Wait, Written::All)]
-        {
+        for version in [&TLS12, &TLS13] {
             let server = TlsServer::start(ours.requiring(&server_side, &[version])).await;
             let builder = to(&server).tls_certs_only([root(&ours)]);
             let builder = match &shown {
@@ -94,9 +92,11 @@ async fn a_refused_client_certificate_is_named() {
                 None => builder,
             };
             let error = get(&builder.build().unwrap(), &server).await.unwrap_err();
-            assert_eq!((error.kind(), error.phase()), (ErrorKind::Tls, Some(phase)), "{what}: {error:?}");
-            assert_eq!(error.request_written(), written, "{what}");
-            assert_eq!(error.is_connect(), phase == Phase::Tls, "{what}");
+            assert_eq!(error.kind(), ErrorKind::Tls, "{what}: {error:?}");
+            let is_before = error.phase() == Some(Phase::Tls);
+            let written = if is_before { Written::Nothing } else { Written::All };
+            assert!(is_before || version.version == TLS13.version, "{what}: {error:?}");
+            assert_eq!((error.request_written(), error.is_connect()), (written, is_before), "{what}");
             assert!(error.to_string().contains(part), "{what}: {error}");
             let seen = server.seen();
             assert!(
@@ -105,6 +105,28 @@ async fn a_refused_client_certificate_is_named() {
             );
         }
     }
+}
+
+/// A refusal that comes before the request is written is found by the look at the connection, so that nothing is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_right_after_the_handshake_spares_the_request() {
+    let ours = Authority::new("ours");
+    let server = TlsServer::start(ours.requiring(&ours.issue(&[HOST]), &[&TLS13])).await;
+    let server = Arc::new(server);
+    let client = to(&server).tls_certs_only([root(&ours)]).build().unwrap();
+    // The client asks for the first content before it looks at the connection.
+    let refusing = Arc::clone(&server);
+    let content = futures_util::stream::once(async move {
+        while refusing.seen().is_empty() {
+            std::thread::yield_now();
+        }
+        Ok::<_, std::io::Error>("content")
+    });
+    let request = client.post(server.url(HOST)).body(handclasp::Body::from_stream(content));
+    let error = within(20, request.send()).await.unwrap_err();
+    let facts = (error.kind(), error.phase(), error.request_written(), error.is_connect());
+    assert_eq!(facts, (ErrorKind::Tls, Some(Phase::Tls), Written::Nothing, true), "{error:?}");
+    assert!(error.to_string().contains("requires a client certificate"), "{error}");
 }
 
 /// After a change, each connection of the earlier identity carries no further request, and no session of it is resumed.

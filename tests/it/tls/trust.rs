@@ -42,6 +42,11 @@ async fn a_49_each_bad_certificate_is_named_before_any_byte_of_the_request() {
             &["signed by an unknown authority: add its root certificate"],
         ),
         (
+            "A-49 the key of another authority of the same name",
+            Authority::new("ours").issue(&[HOST]),
+            &["was not signed by the key of the trusted authority of its issuer's name: add the authority's"],
+        ),
+        (
             "A-49 self-signed",
             Issued::self_signed(&[HOST], false),
             &["\"server.test\" is self-signed: add it by add_root_certificate if you trust it"],
