@@ -137,9 +137,9 @@ impl ClientBuilder {
     /// the dial fails with [`ErrorKind::Tls`](crate::ErrorKind::Tls).
     ///
     /// When the function gives another identity than before, each connection that was made with an earlier one carries no
-    /// further request, and no TLS session of an earlier identity is resumed. A request under way is not interrupted. The
-    /// client asks only when it dials: to replace the identity of idle connections at once, call
-    /// [`Pool::close_idle`](crate::Pool::close_idle) after the change.
+    /// further request, and no TLS session of an earlier identity is resumed. A request under way is not interrupted, and a
+    /// dial under way may serve one request. The client asks only when it dials: to replace the identity of idle connections
+    /// at once, call [`Pool::close_idle`](crate::Pool::close_idle) after the change.
     ///
     /// ```no_run
     /// use handclasp::{Client, Identity};

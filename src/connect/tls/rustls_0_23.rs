@@ -4,6 +4,10 @@
 //! module with the name of that version takes its place. All other settings of TLS are methods of
 //! [`ClientBuilder`](crate::ClientBuilder), which name no type of rustls and stay.
 //!
+//! With the feature `aws-lc-rs`, rustls has two providers of cryptography, and cannot choose one by itself. Code that calls
+//! `ClientConfig::builder` or `ServerConfig::builder` of rustls then has to call `CryptoProvider::install_default` first, or to
+//! name a provider by `builder_with_provider`. The clients of this crate always name theirs.
+//!
 //! ```
 //! use handclasp::Client;
 //! use handclasp::rustls_0_23::{self, rustls};
