@@ -7,6 +7,8 @@
 mod base;
 mod hooks;
 mod network;
+#[cfg(feature = "rustls")]
+mod tls;
 
 mod codings;
 
@@ -25,7 +27,7 @@ use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, T
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
-use crate::pool::{EvictIf, IdleConnection, PoolConfig};
+use crate::pool::{IdleConnection, PoolConfig};
 use crate::resolver::{Overrides, Resolve, Resolver, Ttl};
 
 /// Builds a [`Client`]. The page on [defaults](crate::manual::defaults) lists the default of each setting and its reason.
@@ -194,7 +196,7 @@ impl ClientBuilder {
         mut self,
         is_unwanted: impl Fn(&IdleConnection<'_>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.pool.evict_if = Some(EvictIf(Arc::new(is_unwanted)));
+        self.pool.evict_if.get_or_insert_default().predicate = Some(Arc::new(is_unwanted));
         self
     }
 
@@ -333,13 +335,6 @@ impl ClientBuilder {
             let connecting = connect(to);
             Box::pin(async move { connecting.await.map(Transport::boxed) }) as Connecting
         })));
-        self
-    }
-
-    /// Adds a certificate authority to the authorities that the platform trusts. Each call adds one authority.
-    #[cfg(feature = "rustls")]
-    pub fn add_root_certificate(mut self, certificate: crate::connect::Certificate) -> Self {
-        self.tls.roots.push(certificate);
         self
     }
 }
@@ -556,7 +551,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user agent
-    /// with a byte that a header value cannot have, or an address filter together with a custom connector.
+    /// with a byte that a header value cannot have, an address filter together with a custom connector, or settings of TLS
+    /// that do not fit together. A platform without root certificates is no error here: the first https request says so.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
             return Err(error);
@@ -571,6 +567,7 @@ impl ClientBuilder {
                 "an address filter cannot see the addresses of a custom connector: check the addresses in the connector",
             ));
         }
+        self.tls.check()?;
         Ok(self.build_valid())
     }
 
@@ -602,6 +599,13 @@ impl ClientBuilder {
             }
         }
         self.pool.limits.connect_timeout = Some(self.connect.connect_timeout);
+        if let Some(generation) = self.tls.generation() {
+            self.pool.evict_if.get_or_insert_default().generation = Some(generation);
+        }
+        if self.connect.spreads {
+            // The pool then asks whether the address of a connection has left.
+            self.pool.evict_if.get_or_insert_default();
+        }
         let resolver = self.resolver.map(|resolver| resolver.0);
         let resolver = Resolver::new(self.overrides, resolver).with_ttl(self.dns_ttl);
         let dialer =

@@ -90,7 +90,10 @@ pub enum ErrorKind {
     AddressRefused,
     /// The proxy refused the request or failed.
     Proxy,
-    /// The TLS handshake failed, or the server's certificate was not accepted.
+    /// The TLS handshake failed, the server's certificate was not accepted, or the server refused the client's certificate.
+    ///
+    /// In TLS 1.3 a server refuses the client's certificate after the handshake, so that the request may have been written:
+    /// see [`request_written`](Error::request_written).
     Tls,
     /// The server broke the rules of HTTP/1.1.
     Protocol,
@@ -304,9 +307,9 @@ impl Error {
     /// Whether no connection could be made: resolving, connecting, the proxy or the TLS handshake failed or took too long,
     /// or the address filter refused every address.
     pub fn is_connect(&self) -> bool {
-        use ErrorKind::{AddressRefused, Connect, Dns, Proxy, Tls};
-        matches!(self.kind(), Dns | Connect | AddressRefused | Proxy | Tls)
-            || (self.kind() == ErrorKind::Timeout
+        use ErrorKind::{AddressRefused, Connect, Dns, Proxy};
+        matches!(self.kind(), Dns | Connect | AddressRefused | Proxy)
+            || (matches!(self.kind(), ErrorKind::Tls | ErrorKind::Timeout)
                 && matches!(self.phase(), Some(Phase::Dns | Phase::Tcp | Phase::Proxy | Phase::Tls)))
     }
 

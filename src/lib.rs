@@ -52,7 +52,7 @@ pub use self::call::RequestTarget;
 pub use self::client::{Client, get};
 pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
-pub use self::connect::Certificate;
+pub use self::connect::rustls_0_23;
 pub use self::connect::{AddressFilter, Candidate, Destination, Look, Transport};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 pub use self::exchange::UploadProgress;
@@ -66,6 +66,8 @@ pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
 pub use self::timings::Timings;
+#[cfg(feature = "rustls")]
+pub use self::tls::{Certificate, Identity};
 #[cfg(feature = "tower")]
 pub use self::tower::ResponseFuture;
 pub use self::upgraded::Upgraded;
@@ -78,6 +80,13 @@ pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 #[doc(no_inline)]
 pub use {bytes, http};
+
+/// Types of TLS: what a caller gives to a [`ClientBuilder`], and what a handshake has agreed on.
+pub mod tls {
+    #[cfg(feature = "rustls")]
+    pub use crate::connect::{Backend, Certificate, CertificateRevocationList, Identity};
+    pub use crate::connect::{TlsInfo, Version};
+}
 
 /// The manual: pages for users, and pages for those who read or change the code.
 ///

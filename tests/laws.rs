@@ -170,6 +170,7 @@ const LAWS: &[Article] = &[
             "use rustls::ClientConfig;",
             "fn breach(error: &rustls::Error) {}",
             "use rustls_platform_verifier::Verifier as Platform;",
+            "use webpki_roots::TLS_SERVER_ROOTS;",
             "use hickory_resolver::{Hosts, TokioResolver};",
             "use psl::List;",
             "use compression_codecs::{DecodeV2, GzipDecoder};",
@@ -421,10 +422,11 @@ fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
 }
 
 /// Each entry has a crate, and the only folder or file that may use the crate.
-const USED_IN: [(&str, &str); 5] = [
+const USED_IN: [(&str, &str); 6] = [
     ("compression_codecs", "body/decoder.rs"),
     ("rustls", "connect/tls/"),
     ("rustls_platform_verifier", "connect/tls/"),
+    ("webpki_roots", "connect/tls/verify.rs"),
     ("hickory_resolver", "resolver/hickory.rs"),
     ("psl", "cookie/domain.rs"),
 ];

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use handclasp::Certificate;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// Returns an acceptor for a TLS server of the given name, and the certificate that a client has to trust.
@@ -13,7 +14,10 @@ pub(crate) fn identity(name: &str) -> Result<(TlsAcceptor, Certificate), Box<dyn
     let made = rcgen::generate_simple_self_signed([name.to_owned()])?;
     let trusted = Certificate::from_der(made.cert.der())?;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    let config =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)?;
+    // The provider is named, because rustls cannot choose one by itself if the features of a program bring two.
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)?;
     Ok((TlsAcceptor::from(Arc::new(config)), trusted))
 }

@@ -21,7 +21,7 @@ use super::shortage::is_shortage;
 use super::spread::{Seat, Spread};
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Conditions, Lookup, Unresolved, Won};
-use super::tls::{Loaded, Tls, TlsConfig};
+use super::tls::{Loaded, Tls, TlsConfig, TlsInfo};
 use crate::error::{BoxError, ErrorKind, Phase};
 use crate::resolver::{Family, ResolveError, ResolveErrorKind, Resolver};
 use crate::time;
@@ -99,6 +99,8 @@ pub(crate) struct Dialed {
     pub(crate) round_trip: Option<Duration>,
     /// The seat of the connection at its address, if the client spreads its connections.
     pub(crate) seat: Option<Seat>,
+    /// What TLS has agreed on. `None` for http, or if a custom connector made the connection.
+    pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
 impl Dialer {
@@ -129,16 +131,16 @@ impl Dialer {
         }
     }
 
-    /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`
-    /// is true, the dial resumes no TLS session, because a session tells the server that two connections belong to the
-    /// same client.
+    /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. The dial resumes only
+    /// TLS sessions of the same isolation tag, because a session tells the server that two connections belong to the same
+    /// client.
     ///
     /// Each step is boxed, so that a dial takes the memory of its current step only. A future with space for all steps
     /// would leave holes between the allocations of idle connections, because the TLS step needs much space.
     pub(crate) async fn dial(
         &self,
         to: &Destination,
-        is_isolated: bool,
+        tag: Option<&Arc<str>>,
         setup: &Setup,
     ) -> Result<Dialed, DialError> {
         // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
@@ -152,17 +154,20 @@ impl Dialer {
             true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
             false => None,
         };
-        let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
+        let tls = match (tls, tag) {
+            (Some(tls), Some(tag)) => Some(tls.isolated(tag)),
+            (tls, _) => tls,
+        };
         let Won { tcp, peer, took, seat } = match to.via() {
             Via::Direct => Box::pin(self.connect(to, setup, deadline)).await?,
         };
         let local = tcp.local_addr().ok();
-        let stream = match tls {
+        let (stream, tls) = match tls {
             Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
-            None => Stream::Tcp(tcp),
+            None => (Stream::Tcp(tcp), None),
         };
         let round_trip = (!is_of_this_machine(peer, local)).then_some(took);
-        Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat })
+        Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat, tls })
     }
 
     /// Begins to look up the host's addresses, and with it the dns phase.
@@ -266,17 +271,18 @@ impl Dialer {
         tcp: TcpStream,
         setup: &Setup,
         deadline: Instant,
-    ) -> Result<Stream, DialError> {
+    ) -> Result<(Stream, Option<Arc<TlsInfo>>), DialError> {
         let phase = setup.tls(to.host());
         let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), tcp)).await;
         let secured = handshake.and_then(|done| done);
         if let Ok(secured) = &secured {
             phase
                 .span()
-                .record("tls.protocol.version", secured.version)
-                .record("tls.resumed", secured.is_resumed);
+                .record("tls.protocol.version", secured.info.version().as_str())
+                .record("tls.resumed", secured.info.is_resumed());
         }
-        end_phase(phase, secured.map(|secured| Stream::Tls(Box::new(secured.stream))))
+        let secured = secured.map(|secured| (Stream::Tls(Box::new(secured.stream)), Some(secured.info)));
+        end_phase(phase, secured)
     }
 
     /// Connects by the custom connector. This step is the tcp phase.
@@ -298,13 +304,8 @@ impl Dialer {
         });
         let made = end_phase(phase, made)?;
         let round_trip = made.round_trip();
-        Ok(Dialed {
-            stream: Stream::Other(Exclusive::new(made)),
-            peer: None,
-            local: None,
-            round_trip,
-            seat: None,
-        })
+        let stream = Stream::Other(Exclusive::new(made));
+        Ok(Dialed { stream, peer: None, local: None, round_trip, seat: None, tls: None })
     }
 
     /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.
@@ -408,7 +409,7 @@ mod tests {
     }
 
     async fn failure(dialer: &Dialer, to: &Destination) -> DialError {
-        dialer.dial(to, false, &setup(to)).await.unwrap_err()
+        dialer.dial(to, None, &setup(to)).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -417,7 +418,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let to = Destination::new(false, "A.Example", at.port());
         let setup = setup(&to);
-        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, false, &setup).await.unwrap();
+        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, None, &setup).await.unwrap();
         let (mut peer, from) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.local), (Some(at), Some(from)));
         let mut stream = dialed.stream;
@@ -441,7 +442,7 @@ mod tests {
             (vec![refusing, url_port], at.port()),
         ] {
             let to = Destination::new(false, "a.example", port);
-            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, false, &setup(&to)).await.unwrap();
+            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, None, &setup(&to)).await.unwrap();
             assert_eq!(dialed.peer, Some(at), "{answer:?} and port {port}");
         }
     }
@@ -451,7 +452,7 @@ mod tests {
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let to = Destination::new(false, "127.0.0.1", at.port());
         let setup = setup(&to);
-        let error = dialer(None).dial(&to, false, &setup).await.unwrap_err();
+        let error = dialer(None).dial(&to, None, &setup).await.unwrap_err();
         assert!(setup.milestones().dns.is_none());
         assert!(error.concerns_host());
         let error = error.into_error();
@@ -505,7 +506,7 @@ mod tests {
             assert_eq!((to.scheme(), to.host(), to.port()), ("https", "2001:db8::1", 443));
             Ok(Box::new(TcpStream::connect(at).await?) as _)
         });
-        let mut dialed = dialer.dial(&to, false, &setup(&to)).await.unwrap();
+        let mut dialed = dialer.dial(&to, None, &setup(&to)).await.unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.stream.look()), (None, Look::Silent));
         dialed.stream.write_all(b"x").await.unwrap();
@@ -548,11 +549,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let mut dialer = dialer(Some(Ok(vec![(at.ip(), 0).into()])));
-        dialer.tls = Tls::new(TlsConfig { roots: vec![authority.root()] });
+        dialer.tls = Tls::new(TlsConfig { roots: vec![authority.root()], ..TlsConfig::default() });
         let to = Destination::new(true, "a.example", at.port());
         let setup = setup(&to);
         let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
-        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, false, &setup), server);
+        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, None, &setup), server);
         let mut stream = dialed.unwrap().stream;
         stream.write_all(b"x").await.unwrap();
         stream.flush().await.unwrap();
@@ -568,7 +569,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let mut dialer = dialer(None);
-        dialer.tls = Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()] });
+        dialer.tls =
+            Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()], ..TlsConfig::default() });
         dialer.config.connect_timeout = Duration::from_secs(3600);
         let to = Destination::new(true, "127.0.0.1", at.port());
         // Time is paused only after the server got the client's hello, so that the clock jumps to the deadline.

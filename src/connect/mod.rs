@@ -28,5 +28,8 @@ pub(crate) use self::spread::Seat;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
 #[cfg(feature = "rustls")]
-pub use self::tls::Certificate;
-pub(crate) use self::tls::TlsConfig;
+pub use self::tls::{Backend, Certificate, CertificateRevocationList, Identity, rustls_0_23};
+#[cfg(feature = "rustls")]
+pub(crate) use self::tls::{ClientIdentity, IdentityProvider, Trust};
+pub(crate) use self::tls::{Generation, TlsConfig, client_refused};
+pub use self::tls::{TlsInfo, Version};

@@ -303,7 +303,7 @@ impl Exchange {
                 *stage = Stage::Begun(None);
                 return Err(match look {
                     Look::Spoke => self.spoke_first(),
-                    _ => self.lost(ProtocolError::ClosedBeforeResponse),
+                    _ => self.lost_unused(),
                 });
             }
             Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),

@@ -15,7 +15,7 @@ use super::attempt::{Connection, explain};
 use super::incoming::Expected;
 use super::{Exchange, Failure, exceeded};
 use crate::codec::{CloseReason, Event, Framing, ProtocolError, Unasked, Verdict};
-use crate::connect::Look;
+use crate::connect::{Look, client_refused};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::pool::{DropReason, Early};
 use crate::time;
@@ -202,6 +202,18 @@ impl Exchange {
         }
     }
 
+    /// Returns the failure of a new connection that ended before the request was written. If the server has refused the
+    /// client's certificate, the failure says so, because such a refusal may come right after the handshake.
+    #[cold]
+    pub(super) fn lost_unused(&mut self) -> Failure {
+        if let Poll::Ready(Err(error)) = self.poll_read(&mut Context::from_waker(Waker::noop()))
+            && let Some(message) = client_refused(&error)
+        {
+            return Failure::Lost(Error::new(ErrorKind::Tls, message).in_phase(Phase::Tls).because(error));
+        }
+        self.lost(ProtocolError::ClosedBeforeResponse)
+    }
+
     /// Whether the connection was reset, although reading ended as if the server had closed the connection. A write
     /// that fails by a reset consumes the reset, so that a later read does not see the reset. After a close by the
     /// server, a write fails by a broken pipe instead of a reset. After a reset, content that ends with the connection
@@ -215,6 +227,10 @@ impl Exchange {
     /// Returns the failure for a read that failed.
     fn broken(&mut self, error: io::Error) -> Failure {
         let phase = self.attempt.phase();
+        // The server's reason explains the end of the connection better than a write that failed because of the end.
+        if let Some(message) = client_refused(&error) {
+            return Failure::Lost(Error::new(ErrorKind::Tls, message).in_phase(phase).because(error));
+        }
         let source = self.attempt.sending.take_error().unwrap_or(error);
         let message = match phase {
             Phase::Receive => "the connection broke before the response was complete",

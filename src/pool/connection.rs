@@ -19,7 +19,7 @@ use super::policy::actions::{Served, Terms};
 use super::policy::places::Place;
 use super::policy::reasons::DropReason;
 use super::{PoolInner, Runtime};
-use crate::connect::{Look, Seat, Stream};
+use crate::connect::{Look, Seat, Stream, TlsInfo};
 use crate::time;
 use crate::timer::Timer;
 use crate::trace::Setup;
@@ -87,6 +87,8 @@ pub(super) struct Fixed {
     pub(super) local: Option<SocketAddr>,
     /// The seat at the peer's address, if the client spreads its connections.
     pub(super) seat: Option<Seat>,
+    /// What TLS has agreed on. `None` for http, or if a custom connector made the connection.
+    pub(super) tls: Option<Arc<TlsInfo>>,
 }
 
 /// The state of the request under way on a connection, for `Pool::stats`. The policy counts a request only when its use
@@ -347,6 +349,12 @@ impl ConnectionInfo {
         self.fixed.as_ref()?.local
     }
 
+    /// Returns what TLS has agreed on, with the server's certificates. `None` for http, and for a connection that a custom
+    /// connector made.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.fixed.as_ref()?.tls.as_deref()
+    }
+
     /// Whether the connection existed before the request: an earlier request used it, or the pool dialed it ahead.
     pub fn is_reused(&self) -> bool {
         self.reused
@@ -374,6 +382,7 @@ impl fmt::Debug for ConnectionInfo {
             .field("id", &self.id())
             .field("peer_addr", &self.peer_addr())
             .field("local_addr", &self.local_addr())
+            .field("tls", &self.tls())
             .field("reused", &self.reused)
             .field("ordinal", &self.ordinal)
             .field("age", &self.age())
@@ -393,6 +402,7 @@ impl Connection {
         stream: Stream,
         peer: Option<SocketAddr>,
         local: Option<SocketAddr>,
+        tls: Option<Arc<TlsInfo>>,
         runtime: Runtime,
         setup: Arc<Setup>,
         lifetime: Option<Duration>,
@@ -417,6 +427,7 @@ impl Connection {
             peer,
             local,
             seat,
+            tls,
         };
         let conn = Conn {
             stream,

@@ -43,8 +43,8 @@ impl PoolInner {
             *waiter.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
         }
         let destination = Destination::new(route.is_https(), route.host(), route.port());
-        let (dialer, traced, is_isolated) = (self.dialer.clone(), setup.clone(), route.tag().is_some());
-        let work = async move { dialer.dial(&destination, is_isolated, &traced).await };
+        let (dialer, traced, tag) = (self.dialer.clone(), setup.clone(), route.tag().cloned());
+        let work = async move { dialer.dial(&destination, tag.as_ref(), &traced).await };
         let work = Arc::new(Work::new(work));
         let dial = Dial {
             inner: Arc::downgrade(self),
@@ -222,7 +222,7 @@ impl Dial {
     fn succeed(&mut self, dialed: Dialed) {
         self.over = true;
         self.setup.end(None, time::now());
-        let Dialed { stream, peer, local, round_trip, seat } = dialed;
+        let Dialed { stream, peer, local, round_trip, seat, tls } = dialed;
         let inner = self.inner.upgrade();
         let lifetime = inner.as_ref().and_then(|inner| inner.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
@@ -232,6 +232,7 @@ impl Dial {
             stream,
             peer,
             local,
+            tls,
             runtime,
             setup,
             lifetime,

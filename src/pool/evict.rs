@@ -1,5 +1,6 @@
 //! The closing of idle connections before their deadline: because the caller's `evict_if` asks for the close, because
-//! the server has closed the connection, or because the machine was suspended.
+//! the client's TLS identity has changed, because the server has closed the connection, or because the machine was
+//! suspended.
 //!
 //! Connections are looked at without the lock. Invariant: the caller's function runs without the lock, and a
 //! connection that the function rejects carries no further request.
@@ -13,7 +14,7 @@ use super::connection::{Conn, Connection, Fixed, contained};
 use super::lease::Lease;
 use super::policy::Lent;
 use super::{Actions, PoolInner, Runtime, Wait};
-use crate::connect::{Look, Seat};
+use crate::connect::{Generation, Look, Seat, TlsInfo};
 use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
 use crate::time;
@@ -32,6 +33,7 @@ impl fmt::Debug for IdleConnection<'_> {
             .field("id", &self.id())
             .field("peer_addr", &self.peer_addr())
             .field("local_addr", &self.local_addr())
+            .field("tls", &self.tls())
             .field("age", &self.age())
             .field("requests", &self.requests())
             .finish()
@@ -59,6 +61,11 @@ impl IdleConnection<'_> {
         self.fixed.local
     }
 
+    /// Returns what TLS has agreed on: see [`ConnectionInfo::tls`](crate::ConnectionInfo::tls).
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.fixed.tls.as_deref()
+    }
+
     /// Returns how long ago the connection was made.
     pub fn age(&self) -> Duration {
         time::now().saturating_duration_since(self.fixed.made)
@@ -72,9 +79,30 @@ impl IdleConnection<'_> {
 
 type Predicate = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
 
-/// The caller's function that decides whether a connection is closed.
-#[derive(Clone)]
-pub(crate) struct EvictIf(pub(crate) Arc<Predicate>);
+/// What decides, apart from deadlines, whether a connection is closed.
+#[derive(Clone, Default)]
+pub(crate) struct EvictIf {
+    /// The caller's function.
+    pub(crate) predicate: Option<Arc<Predicate>>,
+    /// Generation of the client's TLS identity, if the identity can change.
+    pub(crate) generation: Option<Generation>,
+}
+
+impl EvictIf {
+    /// Returns the reason to close a connection, or `None` if it may be used.
+    fn reason(&self, conn: &Conn, fixed: &Fixed) -> Option<DropReason> {
+        if let (Some(generation), Some(tls)) = (&self.generation, &fixed.tls)
+            && generation.has_passed(tls)
+        {
+            return Some(DropReason::IdentityChanged);
+        }
+        if fixed.seat.as_ref().is_some_and(Seat::has_left) {
+            return Some(DropReason::AddressLeft);
+        }
+        let is_unwanted = self.predicate.as_ref()?(&IdleConnection { conn, fixed });
+        is_unwanted.then_some(DropReason::Evicted)
+    }
+}
 
 impl fmt::Debug for EvictIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,14 +111,11 @@ impl fmt::Debug for EvictIf {
 }
 
 impl PoolInner {
-    /// Returns the reason to close a connection that the caller's function rejects, or whose address has left. `None` if
-    /// the connection may be used.
+    /// Returns the reason to close a connection that the caller's function rejects, whose address has left, or whose TLS
+    /// identity is not the latest. `None` if the connection may be used.
     #[inline]
     pub(super) fn unwanted(&self, conn: &Conn, fixed: &Fixed) -> Option<DropReason> {
-        match (&self.config.evict_if, &fixed.seat) {
-            (None, None) => None,
-            (evict_if, seat) => reason(evict_if.as_ref(), seat.as_ref(), &IdleConnection { conn, fixed }),
-        }
+        self.config.evict_if.as_ref().and_then(|evict_if| evict_if.reason(conn, fixed))
     }
 
     /// Returns the lease of an idle connection that a request has just taken, if the connection may still be used.
@@ -176,15 +201,6 @@ impl PoolInner {
             self.perform(actions);
         }
     }
-}
-
-/// Returns the reason to close a connection: its address has left, or the caller's function rejects the connection.
-#[cold]
-fn reason(evict_if: Option<&EvictIf>, seat: Option<&Seat>, idle: &IdleConnection<'_>) -> Option<DropReason> {
-    if seat.is_some_and(Seat::has_left) {
-        return Some(DropReason::AddressLeft);
-    }
-    evict_if.is_some_and(|evict_if| (evict_if.0)(idle)).then_some(DropReason::Evicted)
 }
 
 #[cfg(test)]

@@ -38,7 +38,6 @@ pub(crate) use self::connection::Direction;
 pub(crate) use self::doubt::{Doubted, Early};
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
-pub(crate) use self::evict::EvictIf;
 pub use self::evict::IdleConnection;
 use self::inner::PoolInner;
 use self::key::{Key, RouteRef};

@@ -119,7 +119,9 @@ fn faults(row: &Row<'_>) -> Vec<String> {
 /// Whether this crate's source has the method.
 fn has(of: &str, name: &str) -> bool {
     let places: &[&str] = match of {
-        "ClientBuilder" => &["config.rs", "config/codings.rs", "config/hooks.rs", "config/network.rs"],
+        "ClientBuilder" => {
+            &["config.rs", "config/codings.rs", "config/hooks.rs", "config/network.rs", "config/tls.rs"]
+        }
         "RequestBuilder" => &["request.rs", "request/content.rs"],
         "Error" => &["error.rs"],
         "redirect::Policy" => &["redirect.rs"],
@@ -144,7 +146,7 @@ fn every_row_of_the_page_is_called_or_says_why_not() {
         rows.map(|row| row.names.len()).sum()
     };
     let counts = ["same", "renamed", "not there yet", "not planned"].map(count);
-    assert!(counts[0] >= 130 && counts[1] >= 8 && counts[2] >= 25 && counts[3] >= 15, "{counts:?}");
+    assert!(counts[0] >= 170 && counts[1] >= 16 && counts[3] >= 25, "{counts:?}");
 }
 
 /// The list has the public methods of reqwest.

@@ -92,6 +92,7 @@ mod spread;
 mod status_error;
 mod surplus;
 mod timeouts;
+mod tls;
 mod too_soon;
 #[cfg(all(feature = "tower", feature = "url"))]
 mod tower;

@@ -13,6 +13,8 @@ pub fn build(name: &str) -> PathBuf {
         ("url", cfg!(feature = "url")),
         ("hickory-dns", cfg!(feature = "hickory-dns")),
         ("rustls", cfg!(feature = "rustls")),
+        ("aws-lc-rs", cfg!(feature = "aws-lc-rs")),
+        ("webpki-roots", cfg!(feature = "webpki-roots")),
         ("json", cfg!(feature = "json")),
         ("form", cfg!(feature = "form")),
         ("query", cfg!(feature = "query")),

@@ -22,6 +22,7 @@ pub mod random;
 pub mod recorder;
 pub mod scripted;
 pub mod server;
+pub mod tls;
 pub mod transcript;
 
 use std::time::Duration;

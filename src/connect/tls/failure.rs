@@ -2,8 +2,9 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerMisbehaved};
 
+use super::verify::SelfSigned;
 use crate::connect::{DialError, Scope};
 
 /// Returns the error of rustls that an I/O error wraps, or `None` if the I/O error wraps no error of rustls.
@@ -24,16 +25,37 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
     };
     let message = match why {
         // The error has no source, because the message already contains the text of the source.
+        Error::InvalidCertRevocationList(why) => {
+            let message = format!("a revocation list cannot be used for {host:?}: {why:?}");
+            return DialError::tls(message, Scope::Host);
+        }
         Error::InvalidCertificate(why) => {
             return DialError::tls(certificate_refused(host, why), Scope::Host);
         }
         Error::AlertReceived(AlertDescription::NoApplicationProtocol) | Error::NoApplicationProtocol => {
             format!("the server at {host:?} does not offer HTTP/1.1: it may speak only HTTP/2")
         }
-        Error::AlertReceived(_) => format!("the server at {host:?} refused the TLS handshake"),
-        Error::PeerIncompatible(_) => {
-            format!("the server at {host:?} has no TLS version or cipher that this client accepts")
+        Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => {
+            format!("the server at {host:?} chose a protocol that was not offered: only http/1.1 was")
         }
+        Error::AlertReceived(alert) if is_about_client(*alert).is_some() => {
+            let message = is_about_client(*alert).unwrap_or_default();
+            format!("{message} (server {host:?})")
+        }
+        Error::AlertReceived(AlertDescription::ProtocolVersion) | Error::PeerIncompatible(_) => {
+            format!(
+                "the server at {host:?} has no TLS version or cipher that this client accepts: the client speaks TLS 1.2 and 1.3, unless tls_version_min or tls_version_max says otherwise"
+            )
+        }
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            format!(
+                "the server at {host:?} refused the TLS handshake: it may require a client certificate, which identity sets, or know no cipher that the client offers"
+            )
+        }
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            format!("the server does not know the name {host:?}: set another by tls_server_name")
+        }
+        Error::AlertReceived(_) => format!("the server at {host:?} refused the TLS handshake"),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => {
@@ -43,6 +65,41 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
     };
     let why = why.clone();
     DialError::tls(message, Scope::Host).because(why)
+}
+
+/// Returns the message for an error of a connection by which the server has refused the client's certificate or the lack of
+/// one. In TLS 1.3, a server says so after the handshake, so that a read of the response finds the refusal
+/// (<https://www.rfc-editor.org/rfc/rfc8446#section-4.4.2.4>).
+pub(crate) fn client_refused(error: &io::Error) -> Option<&'static str> {
+    match cause(error) {
+        Some(Error::AlertReceived(alert)) => is_about_client(*alert),
+        _ => None,
+    }
+}
+
+/// Returns the message for an alert that concerns the client's certificate, or `None` for another alert.
+fn is_about_client(alert: AlertDescription) -> Option<&'static str> {
+    Some(match alert {
+        AlertDescription::CertificateRequired => {
+            "the server requires a client certificate: set one by identity"
+        }
+        AlertDescription::CertificateExpired => {
+            "the server refused the client's certificate because it has expired or is not valid yet: set another by identity"
+        }
+        AlertDescription::CertificateRevoked => {
+            "the server refused the client's certificate because it was revoked: set another by identity"
+        }
+        AlertDescription::UnknownCA => {
+            "the server refused the client's certificate because the server does not know its authority: set another by identity"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied => {
+            "the server refused the client's certificate: set another by identity"
+        }
+        _ => return None,
+    })
 }
 
 /// Returns the message for a certificate that was not accepted.
@@ -71,8 +128,44 @@ fn certificate_refused(host: &str, why: &CertificateError) -> String {
                 "{certificate} for {host:?} is not valid yet: check that the clock of this system is right"
             )
         }
+        CertificateError::BadSignature => {
+            format!(
+                "{certificate} for {host:?} was not signed by the key of the trusted authority of its issuer's name: add the authority's root certificate of today if the authority has a new key"
+            )
+        }
         CertificateError::Revoked => format!("{certificate} for {host:?} was revoked"),
+        CertificateError::UnknownRevocationStatus => {
+            format!(
+                "no revocation list covers {certificate} for {host:?}: give a list of each authority of the chain"
+            )
+        }
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            format!("the revocation list for {certificate} for {host:?} has expired: give a newer one")
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            format!("{certificate} for {host:?} is not for servers: its extended key usage lacks serverAuth")
+        }
+        CertificateError::Other(other) => other_refused(&format!("{certificate} for {host:?}"), other),
         other => format!("{certificate} for {host:?} is not accepted: {other}"),
+    }
+}
+
+/// Returns the message for a certificate that was refused for a reason that has no name in rustls.
+fn other_refused(certificate: &str, why: &OtherError) -> String {
+    match (why.0.downcast_ref(), &*why.0.to_string()) {
+        (Some(SelfSigned { is_authority: false }), _) => {
+            format!("{certificate} is self-signed: add it by add_root_certificate if you trust it")
+        }
+        (Some(SelfSigned { is_authority: true }), _) => format!(
+            "{certificate} is self-signed and says that it is an authority (CA:TRUE), as `openssl req -x509` makes it, so that it cannot be a server's own certificate: make it with -addext basicConstraints=critical,CA:FALSE, and add it by add_root_certificate"
+        ),
+        (None, "CaUsedAsEndEntity") => format!(
+            "{certificate} is an authority's own (CA:TRUE), so that it cannot be a server's: give the server a certificate that this authority has signed"
+        ),
+        (None, "UnsupportedCertVersion") => format!(
+            "{certificate} is of X.509 version 1, which has no host names: make one of version 3, with a subjectAltName"
+        ),
+        (None, other) => format!("{certificate} is not accepted: {other}"),
     }
 }
 

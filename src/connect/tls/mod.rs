@@ -1,14 +1,21 @@
 //! TLS over TCP. No other folder uses rustls.
 //!
 //! The other files of the crate use [`Tls`], which loads the configuration, [`Loaded`], which shakes hands, and
-//! [`TlsStream`], which reads, writes, [looks](TlsStream::look) and closes. No type of rustls leaves the folder.
+//! [`TlsStream`], which reads, writes, [looks](TlsStream::look) and closes. No type of rustls leaves the folder, except
+//! through `rustls_0_23.rs`.
 //! Without the feature `rustls`, `no_tls.rs` has the same names and refuses https, so that no other file needs a
 //! `cfg`.
 //!
 //! | file | what it does | rustls types that it uses |
 //! |---|---|---|
-//! | `certificate.rs` | reads root certificates | certificates (pki-types), `RootCertStore` |
-//! | `config.rs` | loads the trust store, shakes hands | `ClientConfig`, verifiers, the session store |
+//! | `settings.rs` | holds and checks the settings | `CryptoProvider` |
+//! | `certificate.rs` | reads root certificates and revocation lists | certificates (pki-types), `RootCertStore` |
+//! | `identity.rs` | reads the client's certificate, counts its changes | `CertifiedKey` |
+//! | `verify.rs` | decides which server certificates are accepted | verifiers, `RootCertStore` |
+//! | `der.rs` | tells a self-signed certificate | none |
+//! | `config.rs` | loads the configuration, shakes hands | `ClientConfig`, the session store |
+//! | `info.rs` | what a handshake has agreed on | none |
+//! | `rustls_0_23.rs` | the public door for callers who configure rustls themselves | `ClientConfig`, `CryptoProvider` |
 //! | `failure.rs` | turns a failed handshake into an error message | `Error` and its parts |
 //! | `stream.rs` | a [`TlsStream`] over a TCP socket, and its look | `ClientConfig`, `UnbufferedClientConnection` |
 //! | `records.rs` | drives the connection in buffers of this crate | `UnbufferedClientConnection`, `unbuffered::*` |
@@ -30,8 +37,8 @@
 //! | `WriteTraffic::encrypt(plain, &mut [u8])`, with `InsufficientSize` | `write(plain, &mut Vec<u8>)`; makes as many records as `plain` needs | `records.rs`: `seal` |
 //! | `WriteTraffic::queue_close_notify(&mut [u8])` | `send_close_notify(&mut Vec<u8>)` | `records.rs`: `send_close_notify` |
 //! | output is written into a slice | output is appended to a `Vec<u8>` | `wire.rs`: the outgoing buffer has to hand out its `Vec`, and the incoming one to implement `TlsInputBuffer` |
-//! | `rustls::crypto::ring` | the crate `rustls-ring` | `config.rs`, `Cargo.toml` |
-//! | `client::danger::ServerCertVerifier`, a `WebPkiServerVerifier` | `client::danger::ServerVerifier`, a `WebPkiServerVerifier` of another builder; `rustls-platform-verifier` has no release for it yet | `config.rs` |
+//! | `rustls::crypto::ring`, `rustls::crypto::aws_lc_rs` | the crates `rustls-ring` and `rustls-aws-lc-rs` | `settings.rs`, `Cargo.toml` |
+//! | `client::danger::ServerCertVerifier`, a `WebPkiServerVerifier` | `client::danger::ServerVerifier`, a `WebPkiServerVerifier` of another builder; `rustls-platform-verifier` has no release for it yet | `verify.rs` |
 //! | a `ClientSessionStore` keyed by the server's name | keyed by a `ClientSessionKey` | `config.rs` |
 //! | errors at the root of rustls | errors in `rustls::error` | `failure.rs` |
 //!
@@ -43,23 +50,46 @@ mod certificate;
 #[cfg(feature = "rustls")]
 mod config;
 #[cfg(feature = "rustls")]
+mod der;
+#[cfg(feature = "rustls")]
 mod failure;
+#[cfg(feature = "rustls")]
+mod identity;
+mod info;
 #[cfg(not(feature = "rustls"))]
 mod no_tls;
 #[cfg(feature = "rustls")]
 mod records;
 #[cfg(feature = "rustls")]
+pub mod rustls_0_23;
+#[cfg(feature = "rustls")]
+mod settings;
+#[cfg(feature = "rustls")]
 mod stream;
+#[cfg(feature = "rustls")]
+mod verify;
 #[cfg(feature = "rustls")]
 mod wire;
 
 #[cfg(feature = "rustls")]
-pub use self::certificate::Certificate;
+pub use self::certificate::{Certificate, CertificateRevocationList};
 #[cfg(all(test, feature = "rustls"))]
 pub(super) use self::config::tests;
 #[cfg(feature = "rustls")]
-pub(crate) use self::config::{Loaded, Tls, TlsConfig};
+pub(crate) use self::config::{Loaded, Tls};
+#[cfg(feature = "rustls")]
+pub(crate) use self::failure::client_refused;
+#[cfg(feature = "rustls")]
+pub use self::identity::Identity;
+#[cfg(feature = "rustls")]
+pub(crate) use self::identity::IdentityProvider;
+pub(crate) use self::info::Generation;
+pub use self::info::{TlsInfo, Version};
 #[cfg(not(feature = "rustls"))]
-pub(crate) use self::no_tls::{Loaded, Tls, TlsConfig, TlsStream};
+pub(crate) use self::no_tls::{Loaded, Tls, TlsConfig, TlsStream, client_refused};
+#[cfg(feature = "rustls")]
+pub use self::rustls_0_23::Backend;
+#[cfg(feature = "rustls")]
+pub(crate) use self::settings::{ClientIdentity, TlsConfig, Trust};
 #[cfg(feature = "rustls")]
 pub(crate) use self::stream::TlsStream;

@@ -5,13 +5,16 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::info::{Generation, TlsInfo};
 use crate::connect::stream::Look;
 use crate::connect::{DialError, Scope};
+use crate::error::Error;
 
 /// Settings of TLS. This stand-in has no settings.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +31,28 @@ pub(crate) struct Loaded(Infallible);
 /// Result of a handshake, which [`Loaded::handshake`] never returns.
 pub(crate) struct Secured {
     pub(crate) stream: TlsStream,
-    pub(crate) version: &'static str,
-    pub(crate) is_resumed: bool,
+    pub(crate) info: Arc<TlsInfo>,
 }
 
 /// A TLS stream. No value of this type exists.
 pub(crate) struct TlsStream(Infallible);
+
+impl TlsConfig {
+    #[allow(clippy::unused_self, reason = "as in settings.rs")]
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        None
+    }
+
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as in settings.rs")]
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Returns the message for an alert, of which there is none without TLS.
+pub(crate) fn client_refused(_: &io::Error) -> Option<&'static str> {
+    None
+}
 
 impl Tls {
     pub(crate) fn new(_: TlsConfig) -> Self {
@@ -48,7 +67,7 @@ impl Tls {
 }
 
 impl Loaded {
-    pub(crate) fn isolated(self) -> Self {
+    pub(crate) fn isolated(self, _tag: &Arc<str>) -> Self {
         match self.0 {}
     }
 

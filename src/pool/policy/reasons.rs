@@ -25,6 +25,9 @@ pub enum DropReason {
     Evicted,
     /// The connection failed, or the server broke the protocol on the connection.
     Failed,
+    /// The function of `ClientBuilder::identity_provider` has given another TLS identity than the one with which the
+    /// connection was made.
+    IdentityChanged,
     /// The connection was idle for longer than the idle timeout or the server's `Keep-Alive: timeout` allows.
     IdleTimeout,
     /// The connection reached its maximum lifetime.
@@ -63,6 +66,7 @@ impl DropReason {
         Self::AddressLeft,
         Self::Evicted,
         Self::Failed,
+        Self::IdentityChanged,
         Self::IdleTimeout,
         Self::MaxLifetime,
         Self::NetworkChanged,
@@ -85,6 +89,7 @@ impl fmt::Display for DropReason {
             Self::AddressLeft => "address left",
             Self::Evicted => "evicted",
             Self::Failed => "failed",
+            Self::IdentityChanged => "identity changed",
             Self::IdleTimeout => "idle timeout",
             Self::MaxLifetime => "maximum lifetime",
             Self::NetworkChanged => "network changed",

@@ -11,19 +11,27 @@ use std::sync::Arc;
 
 use handclasp::codec::Limits;
 use handclasp::redirect::{Policy, Proposal};
+use handclasp::tls::TlsInfo;
 use handclasp::{
     Answer, Body, BoxError, Client, ClientBuilder, Family, HickoryResolver, RequestBuilder, Resolve,
-    SystemResolver, Uri, Url,
+    Response, SystemResolver, Uri, Url, rustls_0_23,
 };
 
 fn crate_items(resolver: impl Resolve) -> (http::Request<Body>, Arc<dyn Resolve>) {
     (http::Request::new(Body::empty()), Arc::new(resolver))
 }
 
-fn client_builder(resolver: Arc<dyn Resolve>, same: Arc<SystemResolver>) -> [ClientBuilder; 2] {
+fn client_builder(
+    resolver: Arc<dyn Resolve>,
+    same: Arc<SystemResolver>,
+    config: rustls::ClientConfig,
+    response: &Response,
+) -> [ClientBuilder; 2] {
+    let _: Option<&TlsInfo> = response.connection().tls();
     let mut limits = Limits::default();
     limits.fields = 256;
     let builder = Client::builder().codec_limits(limits).dns_resolver(HickoryResolver::new());
+    let builder = builder.tls_backend(rustls_0_23::client_config(config));
     [builder.dns_resolver(SystemResolver::new()).dns_resolver(same), Client::builder().dns_resolver(resolver)]
 }
 

@@ -19,9 +19,10 @@ use futures_core::Stream;
 use handclasp::cookie::{CookieStore, Jar};
 use handclasp::header::{self, HeaderMap, HeaderName, HeaderValue};
 use handclasp::redirect::Policy;
+use handclasp::tls::{self, CertificateRevocationList};
 use handclasp::{
-    Body, Certificate, Client, ClientBuilder, Error, IntoUrl, Method, RequestBuilder, Response, Result,
-    StatusCode, Upgraded, Url, Version,
+    Body, Certificate, Client, ClientBuilder, Error, Identity, IntoUrl, Method, RequestBuilder, Response,
+    Result, StatusCode, Upgraded, Url, Version,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -99,7 +100,18 @@ fn client_builder(
         builder.http1_title_case_headers().http1_allow_obsolete_multiline_headers_in_responses(true);
     let builder = builder.http1_ignore_invalid_headers_in_responses(true);
     let builder = builder.http1_allow_spaces_after_header_name_in_responses(true);
-    builder.add_root_certificate(Certificate::from_pem(b"")?).build()
+    let builder = builder.add_root_certificate(Certificate::from_pem(b"")?);
+    let builder = builder.tls_certs_merge([Certificate::from_pem(b"")?]);
+    let builder = builder.tls_certs_only(Certificate::from_pem_bundle(b"")?);
+    let builder = builder.identity(Identity::from_pem(b"")?);
+    let builder = builder.tls_crls_only(CertificateRevocationList::from_pem_bundle(b"")?);
+    let builder = builder.add_crl(CertificateRevocationList::from_pem(b"")?);
+    let builder = builder.add_crls([CertificateRevocationList::from_pem(b"")?]);
+    let builder = builder.tls_danger_accept_invalid_certs(false).danger_accept_invalid_certs(false);
+    let builder = builder.tls_danger_accept_invalid_hostnames(false).danger_accept_invalid_hostnames(false);
+    let builder = builder.tls_version_min(tls::Version::TLS_1_2).min_tls_version(tls::Version::TLS_1_2);
+    let builder = builder.tls_version_max(tls::Version::TLS_1_3).max_tls_version(tls::Version::TLS_1_3);
+    builder.tls_sni(true).tls_sslkeylogfile(false).build()
 }
 
 async fn request(client: Client, builder: RequestBuilder) -> Result<()> {
@@ -250,6 +262,25 @@ fn cookie_cookie(response: &Response) {
             [cookie.http_only(), cookie.secure(), cookie.same_site_lax(), cookie.same_site_strict()];
         let _: (Option<Duration>, Option<SystemTime>) = (cookie.max_age(), cookie.expires());
     }
+}
+
+fn identity(pem: &[u8]) -> Result<Identity> {
+    Identity::from_pem(pem)
+}
+
+fn tls_certificate_revocation_list(pem: &[u8]) -> Result<Vec<CertificateRevocationList>> {
+    let mut all: Vec<CertificateRevocationList> = CertificateRevocationList::from_pem_bundle(pem)?;
+    all.push(CertificateRevocationList::from_pem(pem)?);
+    Ok(all)
+}
+
+fn tls_version() -> [tls::Version; 2] {
+    [tls::Version::TLS_1_2, tls::Version::TLS_1_3]
+}
+
+fn tls_tls_info(info: &tls::TlsInfo) -> Option<&[u8]> {
+    let _ = info.version();
+    info.peer_certificate()
 }
 
 fn certificate(bytes: &[u8]) -> Result<Vec<Certificate>> {

@@ -1,0 +1,69 @@
+//! Types of rustls 0.23, for callers who configure rustls themselves.
+//!
+//! This module is not covered by the promise of semantic versioning: when this crate moves to another version of rustls, a
+//! module with the name of that version takes its place. All other settings of TLS are methods of
+//! [`ClientBuilder`](crate::ClientBuilder), which name no type of rustls and stay.
+//!
+//! With the feature `aws-lc-rs`, rustls has two providers of cryptography, and cannot choose one by itself. Code that calls
+//! `ClientConfig::builder` or `ServerConfig::builder` of rustls then has to call `CryptoProvider::install_default` first, or to
+//! name a provider by `builder_with_provider`. The clients of this crate always name theirs.
+//!
+//! ```
+//! use handclasp::Client;
+//! use handclasp::rustls_0_23::{self, rustls};
+//!
+//! # fn main() -> Result<(), handclasp::BoxError> {
+//! // A provider that offers a single cipher suite.
+//! let mut provider = rustls::crypto::ring::default_provider();
+//! provider.cipher_suites = vec![rustls::crypto::ring::cipher_suite::TLS13_AES_256_GCM_SHA384];
+//! let client = Client::builder().tls_backend(rustls_0_23::crypto_provider(provider)).build()?;
+//! # drop(client);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use ::rustls;
+use ::rustls::ClientConfig;
+use ::rustls::crypto::CryptoProvider;
+
+/// A part of TLS that the caller has configured: see [`ClientBuilder::tls_backend`](crate::ClientBuilder::tls_backend). The
+/// functions of [`rustls_0_23`](crate::rustls_0_23) make it.
+#[derive(Clone)]
+pub struct Backend(pub(super) Part);
+
+#[derive(Clone)]
+pub(super) enum Part {
+    Config(Arc<ClientConfig>),
+    Provider(Arc<CryptoProvider>),
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Part::Config(_) => "Backend(ClientConfig)",
+            Part::Provider(_) => "Backend(CryptoProvider)",
+        })
+    }
+}
+
+/// Returns a backend that is this whole configuration: its trust, its identity, its versions, its provider and its sessions.
+///
+/// The client replaces two settings. `alpn_protocols` becomes `http/1.1`, the only protocol of this client, and
+/// `enable_early_data` becomes `false`, because an attacker can repeat early data
+/// (<https://www.rfc-editor.org/rfc/rfc8446#section-8>). Connections with an
+/// [isolation tag](crate::RequestBuilder::isolation) resume no session of this configuration.
+///
+/// [`ClientBuilder::build`](crate::ClientBuilder::build) fails if another setting of TLS was made that this configuration
+/// would hide. Two clients that share a configuration share its sessions.
+pub fn client_config(config: impl Into<Arc<ClientConfig>>) -> Backend {
+    Backend(Part::Config(config.into()))
+}
+
+/// Returns a backend that computes with this provider instead of the crate's own. All other settings of TLS keep their
+/// meaning.
+pub fn crypto_provider(provider: impl Into<Arc<CryptoProvider>>) -> Backend {
+    Backend(Part::Provider(provider.into()))
+}

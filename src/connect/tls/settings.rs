@@ -1,0 +1,195 @@
+//! The settings of TLS, as plain data, and whether they fit together.
+//!
+//! Invariant: checking the settings does no I/O.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+
+use super::certificate::{Certificate, CertificateRevocationList};
+use super::identity::{Identity, IdentityProvider};
+use super::info::{Generation, Version};
+use super::rustls_0_23::{Backend, Part};
+use crate::error::Error;
+
+/// Settings of TLS.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsConfig {
+    /// Root certificates that the caller gave.
+    pub(crate) roots: Vec<Certificate>,
+    /// What is trusted in addition to `roots`.
+    pub(crate) trust: Trust,
+    /// Lists of revoked certificates.
+    pub(crate) crls: Vec<CertificateRevocationList>,
+    pub(crate) identity: ClientIdentity,
+    /// Whether every certificate is accepted.
+    pub(crate) accepts_invalid_certs: bool,
+    /// Whether a certificate is accepted for any name.
+    pub(crate) accepts_invalid_hostnames: bool,
+    /// Whether no server name is sent.
+    pub(crate) hides_server_name: bool,
+    /// Names that replace the host of a URL, by the host in lower case.
+    pub(crate) names: Vec<(String, String)>,
+    pub(crate) min: Option<Version>,
+    pub(crate) max: Option<Version>,
+    /// Whether secrets are written to the file that the variable SSLKEYLOGFILE names.
+    pub(crate) logs_keys: bool,
+    pub(crate) backend: Option<Backend>,
+}
+
+/// Whose authorities are trusted, in addition to the roots of the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// The authorities that the platform trusts.
+    #[default]
+    Platform,
+    /// No others.
+    Given,
+    /// The authorities that Mozilla trusts.
+    #[cfg(feature = "webpki-roots")]
+    Mozilla,
+}
+
+/// How the client proves to a server who it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum ClientIdentity {
+    /// The client does not.
+    #[default]
+    None,
+    /// By one identity.
+    Fixed(Identity),
+    /// By the identity that a function gives for each handshake.
+    Asked(IdentityProvider),
+}
+
+impl TlsConfig {
+    /// Sets the name that stands for `host` in the handshake.
+    pub(crate) fn set_name(&mut self, host: &str, name: &str) {
+        let host = normal(host);
+        self.names.retain(|(known, _)| *known != host);
+        self.names.push((host, name.to_owned()));
+    }
+
+    /// Returns the generation of the client's identity, or `None` if the identity never changes.
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        match &self.identity {
+            ClientIdentity::Asked(provider) => Some(provider.generation()),
+            ClientIdentity::None | ClientIdentity::Fixed(_) => None,
+        }
+    }
+
+    /// Returns the error of settings that do not fit together, or that cannot be used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (_, name) in &self.names {
+            if server_name(name).is_none() {
+                let message = "cannot be the name of a TLS server: give a DNS name or an IP address";
+                return Err(Error::request(format!("{name:?} {message}")));
+            }
+        }
+        if let Some(Backend(Part::Config(_))) = self.backend {
+            return match self.is_hidden() {
+                true => Err(Error::request(
+                    "the client has a whole rustls configuration and other settings of TLS, which the configuration hides: make all of them in the configuration",
+                )),
+                false => Ok(()),
+            };
+        }
+        if self.min.zip(self.max).is_some_and(|(min, max)| min > max) {
+            return Err(Error::request(
+                "the lowest version of TLS is above the highest: no version is left for a handshake",
+            ));
+        }
+        self.check_trust()?;
+        if let ClientIdentity::Fixed(identity) = &self.identity {
+            identity.resolver(&self.provider()).map_err(|error| {
+                let message =
+                    "the client's identity cannot be used: give the private key of the first certificate";
+                Error::request(message).because(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_trust(&self) -> Result<(), Error> {
+        let is_platform = self.trust == Trust::Platform;
+        if self.trust == Trust::Given && self.roots.is_empty() {
+            return Err(Error::request(
+                "tls_certs_only was given no certificate, so that no server could be trusted: give at least one",
+            ));
+        }
+        // Only on these platforms, webpki verifies what the platform trusts, and verifies the name last.
+        let is_webpki = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
+        if self.accepts_invalid_hostnames && is_platform && !is_webpki {
+            return Err(Error::request(
+                "the verifier of this platform cannot accept other host names: use tls_certs_only",
+            ));
+        }
+        if self.crls.is_empty() {
+            return Ok(());
+        }
+        if is_platform {
+            return Err(Error::request(
+                "the verifier of the platform takes no revocation lists: use tls_certs_only with the authorities of the lists",
+            ));
+        }
+        let verifier = self.verifier(&self.provider());
+        verifier.map(drop).map_err(|error| {
+            Error::request("a revocation list cannot be used: give valid lists in PEM or DER").because(error)
+        })
+    }
+
+    /// Whether a setting was made that a configuration of the caller would hide.
+    fn is_hidden(&self) -> bool {
+        !self.roots.is_empty()
+            || self.trust != Trust::Platform
+            || !self.crls.is_empty()
+            || !matches!(self.identity, ClientIdentity::None)
+            || self.accepts_invalid_certs
+            || self.accepts_invalid_hostnames
+            || self.hides_server_name
+            || self.min.is_some()
+            || self.max.is_some()
+            || self.logs_keys
+    }
+
+    /// Returns the provider of cryptography: the caller's, or the crate's.
+    pub(super) fn provider(&self) -> Arc<CryptoProvider> {
+        match &self.backend {
+            Some(Backend(Part::Provider(provider))) => Arc::clone(provider),
+            _ => Arc::new(default_provider()),
+        }
+    }
+
+    /// Returns the name that the certificate of `host` has to be valid for, or `None` if no certificate can be.
+    pub(super) fn server_name(&self, host: &str) -> Option<ServerName<'static>> {
+        let known = self.names.iter().find(|(known, _)| known.as_str() == host);
+        server_name(known.map_or(host, |(_, name)| name))
+    }
+}
+
+/// Returns a host in lower case, without brackets and without a final dot.
+fn normal(host: &str) -> String {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
+}
+
+fn server_name(host: &str) -> Option<ServerName<'static>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(address.into());
+    }
+    ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned()).ok()
+}
+
+/// Returns the crate's own provider of cryptography.
+#[cfg(feature = "aws-lc-rs")]
+fn default_provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+/// Returns the crate's own provider of cryptography.
+#[cfg(not(feature = "aws-lc-rs"))]
+fn default_provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
