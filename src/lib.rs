@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod basic;
 mod body;
 mod buffer;
 mod call;

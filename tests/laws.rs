@@ -241,7 +241,7 @@ const BELOW: &[(&str, &[&str])] = &[
     (
         "call",
         &[
-            "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response", "upgraded",
+            "basic", "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response", "upgraded",
             "url",
         ],
     ),
@@ -252,13 +252,14 @@ const BELOW: &[(&str, &[&str])] = &[
     ("upgraded", &["connect", "pool"]),
     ("pool", &["connect"]),
     // The look at an idle connection discards line ends, as the codec does before a response.
-    ("connect", &["codec", "resolver"]),
+    ("connect", &["basic", "codec", "resolver"]),
     ("resolver", &[]),
     ("url", &[]),
     ("redirect", &[]),
     // `no_redirect` stands in for `redirect`, and is compiled under the name `redirect`.
     ("no_redirect", &["redirect"]),
     ("cookie", &[]),
+    ("basic", &[]),
     ("codec", &[]),
     ("trace", &["error", "time", "timings"]),
     ("error", &["redirect", "timings"]),
