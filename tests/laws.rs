@@ -241,8 +241,8 @@ const BELOW: &[(&str, &[&str])] = &[
     (
         "call",
         &[
-            "basic", "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response", "upgraded",
-            "url",
+            "basic", "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response",
+            "upgraded", "url",
         ],
     ),
     ("response", &["body", "codec", "cookie", "exchange", "pool", "redirect", "upgraded"]),

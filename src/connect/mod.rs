@@ -9,6 +9,8 @@ mod destination;
 mod dialer;
 mod error;
 mod options;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod race;
 mod shortage;
 mod stream;
