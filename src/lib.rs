@@ -53,6 +53,8 @@ pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
 pub use self::connect::Certificate;
 pub use self::connect::{Destination, Look, Transport};
+#[cfg(feature = "proxy")]
+pub use self::connect::{NoProxy, Proxy};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 pub use self::exchange::UploadProgress;
 pub use self::pool::{

@@ -4,13 +4,14 @@
 //! knows nothing of HTTP or of pools. Invariants: a dial spawns no task, so that dropping the dial ends all of its
 //! work. Each phase that begins in [`Setup`] ends in [`Setup`].
 
+#[cfg(feature = "proxy")]
+mod proxied;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tokio::net::TcpStream;
 
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
@@ -18,7 +19,7 @@ use super::options::TcpOptions;
 use super::shortage::is_shortage;
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Won};
-use super::tls::{Loaded, Tls, TlsConfig};
+use super::tls::{Carrier, Loaded, Tls, TlsConfig};
 use crate::error::{BoxError, ErrorKind, Phase};
 use crate::resolver::{Family, ResolveErrorKind, Resolver};
 use crate::time;
@@ -112,6 +113,15 @@ impl Dialer {
         // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
         // from the start of the setup when the pool decides that a dial is overdue.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
+        match to.via() {
+            Via::Direct => {}
+            #[cfg(feature = "proxy")]
+            Via::Forward(proxy) | Via::Tunnel(proxy) => {
+                return Box::pin(self.dial_by_proxy(proxy, to, is_isolated, setup, deadline)).await;
+            }
+            #[cfg(not(feature = "proxy"))]
+            Via::Forward(proxy) | Via::Tunnel(proxy) => match **proxy {},
+        }
         if let Some(connector) = &self.connector {
             return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
         }
@@ -121,15 +131,11 @@ impl Dialer {
             false => None,
         };
         let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
-        let Won { tcp, peer, took } = match to.via() {
-            Via::Direct => {
-                let addresses = match self.resolver.known(to.host(), to.port()) {
-                    Some(addresses) => addresses,
-                    None => Box::pin(self.look_up(to, setup, deadline)).await?,
-                };
-                Box::pin(self.connect(to, addresses, setup, deadline)).await?
-            }
+        let addresses = match self.resolver.known(to.host(), to.port()) {
+            Some(addresses) => addresses,
+            None => Box::pin(self.look_up(to, setup, deadline)).await?,
         };
+        let Won { tcp, peer, took } = Box::pin(self.connect(to, addresses, setup, deadline)).await?;
         let local = tcp.local_addr().ok();
         let stream = match tls {
             Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
@@ -205,17 +211,17 @@ impl Dialer {
         end_phase(phase, won)
     }
 
-    /// Makes the TLS handshake over `tcp`. This step is the tls phase.
+    /// Makes the TLS handshake over `carrier`. This step is the tls phase.
     async fn secure(
         &self,
         tls: &Loaded,
         to: &Destination,
-        tcp: TcpStream,
+        carrier: impl Into<Carrier>,
         setup: &Setup,
         deadline: Instant,
     ) -> Result<Stream, DialError> {
         let phase = setup.tls(to.host());
-        let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), tcp)).await;
+        let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), carrier)).await;
         let secured = handshake.and_then(|done| done);
         if let Ok(secured) = &secured {
             phase
@@ -300,7 +306,7 @@ mod tests {
     use std::io;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::super::stream::Look;
     #[cfg(feature = "rustls")]

@@ -11,6 +11,9 @@ mod error;
 mod options;
 #[cfg(feature = "proxy")]
 mod proxy;
+#[cfg(not(feature = "proxy"))]
+#[path = "without_proxy.rs"]
+mod proxy;
 mod race;
 mod shortage;
 mod stream;
@@ -18,8 +21,12 @@ mod tcp;
 mod tls;
 
 pub use self::destination::Destination;
+pub(crate) use self::destination::Via;
 pub(crate) use self::dialer::{ConnectConfig, Connector, Dialed, Dialer};
 pub(crate) use self::error::{DialError, Scope};
+#[cfg(feature = "proxy")]
+pub use self::proxy::{NoProxy, Proxy};
+pub(crate) use self::proxy::{Proxies, ProxyServer, Wanted};
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
 #[cfg(feature = "rustls")]

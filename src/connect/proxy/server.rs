@@ -211,6 +211,11 @@ impl ProxyServer {
         self.login.as_ref()
     }
 
+    /// Whether the server has credentials.
+    pub(super) fn has_login(&self) -> bool {
+        self.login.is_some() || self.fields.contains_key(PROXY_AUTHORIZATION)
+    }
+
     /// Returns the fields of requests to an HTTP proxy, among them the credentials.
     pub(crate) fn fields(&self) -> &HeaderMap {
         &self.fields

@@ -3,6 +3,7 @@
 //! This file knows no socket and no resolver. Invariants: the outcome does not depend on how the bytes of the proxy are
 //! split. A name is sent as it is or refused, but never looked up here, and never cut.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, BytesMut};
@@ -10,9 +11,9 @@ use bytes::{Buf, BytesMut};
 use super::refusal::Refusal;
 use super::server::Login;
 
-/// Destination of the connection that a SOCKS proxy is asked for.
+/// Destination of the connection that a proxy is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked<'a> {
+pub(crate) enum Asked<'a> {
     /// An address. The proxy looks up nothing.
     Address(SocketAddr),
     /// A name, which the proxy looks up.
@@ -21,10 +22,20 @@ pub(super) enum Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Returns the destination for a host without brackets. An address in text form becomes an address.
-    pub(super) fn of(host: &'a str, port: u16) -> Self {
+    pub(crate) fn of(host: &'a str, port: u16) -> Self {
         match host.parse::<IpAddr>() {
             Ok(address) => Self::Address(SocketAddr::new(address, port)),
             Err(_) => Self::Name(host, port),
+        }
+    }
+}
+
+/// Writes the host and the port as in a URI.
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
         }
     }
 }

@@ -14,8 +14,8 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Error, HandshakeKind, ProtocolVersion, RootCertStore};
 use rustls_platform_verifier::Verifier;
-use tokio::net::TcpStream;
 
+use super::Carrier;
 use super::certificate::Certificate;
 use super::failure::{cause, refused};
 use super::stream::TlsStream;
@@ -137,10 +137,14 @@ impl Loaded {
         Self { config: Arc::clone(&self.isolated), ..self }
     }
 
-    /// Makes the TLS handshake with `host` over `tcp`, and returns its result. Dropping the future closes `tcp`.
-    pub(crate) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
+    /// Makes the TLS handshake with `host` over `carrier`, and returns its result. Dropping the future closes `carrier`.
+    pub(crate) async fn handshake(
+        &self,
+        host: &str,
+        carrier: impl Into<Carrier>,
+    ) -> Result<Secured, DialError> {
         let name = server_name(host)?;
-        let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), tcp).await;
+        let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), carrier.into()).await;
         let stream = connected.map_err(|error| {
             if let Some(Error::DecryptError) = cause(&error) {
                 // The server's keys of the resumed session may differ from the client's, so the next handshake must not
@@ -184,6 +188,7 @@ pub(crate) mod tests {
     use rustls::version::TLS12;
     use rustls::{ServerConfig, SupportedProtocolVersion};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio_rustls::{TlsAcceptor, server};
 
     use super::*;

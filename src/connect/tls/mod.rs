@@ -7,6 +7,7 @@
 //!
 //! | file | what it does | rustls types that it uses |
 //! |---|---|---|
+//! | `carrier.rs` | the stream below TLS: a TCP socket, or TLS with a proxy | none |
 //! | `certificate.rs` | reads root certificates | certificates (pki-types), `RootCertStore` |
 //! | `config.rs` | loads the trust store, shakes hands | `ClientConfig`, verifiers, the session store |
 //! | `failure.rs` | turns a failed handshake into an error message | `Error` and its parts |
@@ -38,6 +39,7 @@
 //! `.ci/next-rustls` compiles the crate with the newest pre-release of rustls and prints the errors of each file. The
 //! script never fails.
 
+mod carrier;
 #[cfg(feature = "rustls")]
 mod certificate;
 #[cfg(feature = "rustls")]
@@ -53,6 +55,7 @@ mod stream;
 #[cfg(feature = "rustls")]
 mod wire;
 
+pub(crate) use self::carrier::Carrier;
 #[cfg(feature = "rustls")]
 pub use self::certificate::Certificate;
 #[cfg(all(test, feature = "rustls"))]

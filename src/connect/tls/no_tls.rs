@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::Carrier;
 use crate::connect::stream::Look;
 use crate::connect::{DialError, Scope};
 
@@ -23,6 +23,7 @@ pub(crate) struct TlsConfig {}
 pub(crate) struct Tls;
 
 /// A configuration, which [`Tls::load`] never returns.
+#[derive(Clone)]
 pub(crate) struct Loaded(Infallible);
 
 /// Result of a handshake, which [`Loaded::handshake`] never returns.
@@ -53,7 +54,7 @@ impl Loaded {
     }
 
     #[allow(clippy::unused_async, reason = "as in config.rs")]
-    pub(crate) async fn handshake(&self, _host: &str, _tcp: TcpStream) -> Result<Secured, DialError> {
+    pub(crate) async fn handshake(&self, _host: &str, _: impl Into<Carrier>) -> Result<Secured, DialError> {
         match self.0 {}
     }
 }
