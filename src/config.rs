@@ -1,12 +1,15 @@
 //! All settings, as plain nested data, and the builder that sets them.
 //!
 //! Each group of settings is defined next to the module that uses the group. No module below
-//! [`client`](crate::client) sees all settings. Invariant: building does no I/O and reads no environment.
+//! [`client`](crate::client) sees all settings. Invariant: building does no I/O, and reads no environment except
+//! for the variables that name proxies.
 
 #[cfg(feature = "url")]
 mod base;
 mod hooks;
 mod network;
+#[cfg(feature = "proxy")]
+mod proxies;
 
 mod codings;
 
@@ -21,7 +24,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::call::{Informed, RequestConfig, auth};
 use crate::client::Client;
-use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
+use crate::connect::{ConnectConfig, Connector, Destination, Dialer, Proxies, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
@@ -59,6 +62,8 @@ pub struct ClientBuilder {
     dns_timeout: Setting,
     connect_timeout: Setting,
     has_no_user_agent: bool,
+    /// The proxies, or `None` if they come from the environment.
+    proxies: Option<Proxies>,
     error: Option<Error>,
 }
 
@@ -562,6 +567,11 @@ impl ClientBuilder {
                 "the limit of connections is 0, which would let no request through: set at least 1",
             ));
         }
+        if self.connector.is_some() && self.proxies.as_ref().is_some_and(|proxies| !proxies.is_empty()) {
+            return Err(Error::request(
+                "the client has both a connector and a proxy: leave one of both out, because a connector makes its connections by itself",
+            ));
+        }
         Ok(self.build_valid())
     }
 
@@ -593,6 +603,12 @@ impl ClientBuilder {
             }
         }
         self.pool.limits.connect_timeout = Some(self.connect.connect_timeout);
+        self.request.proxies = match self.proxies {
+            Some(proxies) => proxies,
+            // A connector makes its connections by itself.
+            None if self.connector.is_some() => Proxies::default(),
+            None => Proxies::of_environment(),
+        };
         let resolver = Resolver::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer =
             Dialer::new(resolver, self.connect, self.tls, self.connector.map(|connector| connector.0));
