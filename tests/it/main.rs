@@ -62,6 +62,8 @@ mod manual;
 mod moved;
 mod parked;
 mod pool;
+#[cfg(feature = "proxy")]
+mod proxies;
 #[cfg(feature = "url")]
 mod redirect;
 #[cfg(feature = "url")]

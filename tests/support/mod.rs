@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod dials;
 pub mod endings;
 pub mod example;
+pub mod gate;
 pub mod layer;
 pub mod lines;
 pub mod pipe;
