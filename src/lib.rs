@@ -97,7 +97,7 @@ pub mod manual {
     pub mod defaults {}
     #[doc = include_str!("manual/from_reqwest.md")]
     #[cfg_attr(
-        not(all(feature = "cookies", feature = "url")),
+        not(all(feature = "cookies", feature = "proxy", feature = "url")),
         allow(rustdoc::broken_intra_doc_links, reason = "the page names methods of features")
     )]
     pub mod from_reqwest {}

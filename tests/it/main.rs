@@ -44,6 +44,7 @@ mod form;
     feature = "gzip",
     feature = "hickory-dns",
     feature = "json",
+    feature = "proxy",
     feature = "query",
     feature = "rustls",
     feature = "tower",

@@ -96,7 +96,7 @@ async fn a_53_another_proxy_or_login_or_tag_shares_no_connection() {
             }
         }
     }
-    assert_eq!(server.connections(), 2 * proxies.len());
+    assert_eq!(server.connections(), 2 * proxies.len(), "R-9110-3.3-1");
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_tunnel_is_reused_for_its_origin_only_and_the_origin_gets_no_credentia
         }
         for seen in server.seen() {
             assert_no_secret(&seen.request.head);
-            assert!(seen.request.head.starts_with("GET /"), "{}", seen.request.head);
+            assert!(seen.request.head.starts_with("GET /"), "R-9110-11.7-1: {}", seen.request.head);
         }
         let stats = client.pool().stats();
         assert_eq!((stats.total.opened, stats.total.reused, stats.hosts.len()), (3, 997, 3), "{kind:?}");
@@ -172,7 +172,7 @@ async fn socks_without_an_h_asks_for_addresses_and_socks_with_an_h_asks_for_name
         let proxy = Proxy::all(format!("{scheme}://{}", gate.address)).unwrap();
         let client = known("a.test").proxy(proxy).build().unwrap();
         assert_eq!(fetch(&client, "http://a.test/x").await, "/x");
-        assert_eq!(gate.asked(), [asked], "A-62 {scheme}");
+        assert_eq!(gate.asked(), [asked], "A-62 R-1928-5-1: {scheme}");
     }
 }
 
@@ -249,7 +249,7 @@ async fn a_60_credentials_of_a_proxy_do_not_follow_a_redirect() {
     } else {
         assert_eq!(within(20, client.get("http://a.test/").send()).await.unwrap().status(), 302);
     }
-    assert_eq!(proxy.fields("proxy-authorization"), [[BASIC]], "A-60");
+    assert_eq!(proxy.fields("proxy-authorization"), [[BASIC]], "A-60 R-9110-11.7-1");
     assert_eq!(proxy.fields("x-proxy-token"), [["planted"]], "A-60");
 }
 

@@ -62,7 +62,7 @@ fn socks5_sends_each_type_of_destination() {
     ] {
         let answers = [&[5, 0], &REPLY[..]].concat();
         let (sent, end) = outcome(|| Socks::v5(to, None), &answers);
-        assert_eq!(sent, [&[5, 1, 0, 5, 1, 0], address].concat(), "{to:?}");
+        assert_eq!(sent, [&[5, 1, 0, 5, 1, 0], address].concat(), "R-1928-3-1: {to:?}");
         assert_eq!(end, Ok(Next::Open), "{to:?}");
     }
 }
@@ -88,7 +88,7 @@ fn socks5_takes_each_type_of_bound_address() {
     let longest = [&[5, 0, 0, 3, 255][..], &[7; 257]].concat();
     for reply in [&REPLY[..], &v6, &[5, 0, 0, 3, 0, 0, 80], b"\x05\x00\x00\x03\x02ab\x00\x50", &longest] {
         let answers = [&[5, 0], reply].concat();
-        assert_eq!(outcome(|| Socks::v5(to, None), &answers).1, Ok(Next::Open), "A-62 {reply:?}");
+        assert_eq!(outcome(|| Socks::v5(to, None), &answers).1, Ok(Next::Open), "A-62 R-1928-3-1: {reply:?}");
         let early = [&answers[..], b"x"].concat();
         assert_eq!(outcome(|| Socks::v5(to, None), &early).1, Err(Refusal::EarlyBytes), "A-62 {reply:?}");
         for cut in 0..answers.len() {
