@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Uri};
 use crate::body::Body;
 use crate::call::{Call, Environment, RequestConfig, Settings};
 use crate::config::ClientBuilder;
-use crate::connect::Dialer;
+use crate::connect::{Dialer, Via};
 use crate::error::Result;
 use crate::exchange::ExchangeConfig;
 use crate::pool::{Pool, PoolConfig};
@@ -199,7 +199,8 @@ impl Client {
     /// ```
     pub async fn warm(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
         let uri = self.base().take_apart(url, &mut None)?;
-        let route = self.env.route_ahead(&uri).map_err(|error| error.with_uri(&uri))?;
+        let mut via = Via::Direct;
+        let route = self.env.route_ahead(&uri, &mut via).map_err(|error| error.with_uri(&uri))?;
         self.env.pool.warm(route, connections).await.map_err(|error| error.with_uri(&uri))
     }
 
@@ -232,7 +233,8 @@ impl Client {
     /// ```
     pub fn min_idle(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
         let uri = self.base().take_apart(url, &mut None)?;
-        let route = self.env.route_ahead(&uri).map_err(|error| error.with_uri(&uri))?;
+        let mut via = Via::Direct;
+        let route = self.env.route_ahead(&uri, &mut via).map_err(|error| error.with_uri(&uri))?;
         self.env.pool.set_min_idle(route, connections).map_err(|error| error.with_uri(&uri))
     }
 

@@ -1,12 +1,15 @@
 //! All settings, as plain nested data, and the builder that sets them.
 //!
 //! Each group of settings is defined next to the module that uses the group. No module below
-//! [`client`](crate::client) sees all settings. Invariant: building does no I/O and reads no environment.
+//! [`client`](crate::client) sees all settings. Invariant: building does no I/O, and reads no environment except
+//! for the variables that name proxies.
 
 #[cfg(feature = "url")]
 mod base;
 mod hooks;
 mod network;
+#[cfg(feature = "proxy")]
+mod proxies;
 #[cfg(feature = "rustls")]
 mod tls;
 
@@ -23,7 +26,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::call::{Informed, RequestConfig, auth};
 use crate::client::Client;
-use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
+use crate::connect::{ConnectConfig, Connector, Destination, Dialer, Proxies, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
@@ -62,6 +65,8 @@ pub struct ClientBuilder {
     dns_timeout: Setting,
     connect_timeout: Setting,
     has_no_user_agent: bool,
+    /// The proxies, or `None` if they come from the environment.
+    proxies: Option<Proxies>,
     error: Option<Error>,
 }
 
@@ -567,6 +572,11 @@ impl ClientBuilder {
                 "an address filter cannot see the addresses of a custom connector: check the addresses in the connector",
             ));
         }
+        if self.connector.is_some() && self.proxies.as_ref().is_some_and(|proxies| !proxies.is_empty()) {
+            return Err(Error::request(
+                "the client has both a connector and a proxy: leave one of both out, because a connector makes its connections by itself",
+            ));
+        }
         self.tls.check()?;
         Ok(self.build_valid())
     }
@@ -606,6 +616,13 @@ impl ClientBuilder {
             // The pool then asks whether the address of a connection has left.
             self.pool.evict_if.get_or_insert_default();
         }
+        self.request.proxies = match self.proxies {
+            Some(proxies) => proxies,
+            // A connector makes its connections by itself.
+            None if self.connector.is_some() => Proxies::default(),
+            None => Proxies::of_environment(),
+        };
+        self.request.filter.clone_from(&self.connect.filter);
         let resolver = self.resolver.map(|resolver| resolver.0);
         let resolver = Resolver::new(self.overrides, resolver).with_ttl(self.dns_ttl);
         let dialer =

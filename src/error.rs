@@ -86,7 +86,8 @@ pub enum ErrorKind {
     Dns,
     /// No connection could be made to any address of the host.
     Connect,
-    /// The [`address_filter`](crate::ClientBuilder::address_filter) refused every address of the host.
+    /// The [`address_filter`](crate::ClientBuilder::address_filter) refused every address of the host, or could not see the
+    /// addresses, because a proxy looks the name up.
     AddressRefused,
     /// The proxy refused the request or failed.
     Proxy,

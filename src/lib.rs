@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod basic;
 mod body;
 mod buffer;
 mod call;
@@ -54,6 +55,8 @@ pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
 pub use self::connect::rustls_0_23;
 pub use self::connect::{AddressFilter, Candidate, Destination, Look, Transport};
+#[cfg(feature = "proxy")]
+pub use self::connect::{NoProxy, Proxy};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 pub use self::exchange::UploadProgress;
 pub use self::pool::{
@@ -105,7 +108,7 @@ pub mod manual {
     pub mod defaults {}
     #[doc = include_str!("manual/from_reqwest.md")]
     #[cfg_attr(
-        not(all(feature = "cookies", feature = "url")),
+        not(all(feature = "cookies", feature = "proxy", feature = "url")),
         allow(rustdoc::broken_intra_doc_links, reason = "the page names methods of features")
     )]
     pub mod from_reqwest {}

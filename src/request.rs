@@ -5,6 +5,8 @@
 
 #[cfg(any(feature = "json", feature = "form", feature = "query"))]
 mod content;
+#[cfg(feature = "proxy")]
+mod proxy;
 
 use std::fmt::{self, Display};
 use std::sync::Arc;

@@ -173,6 +173,7 @@ const LAWS: &[Article] = &[
             "use webpki_roots::TLS_SERVER_ROOTS;",
             "use hickory_resolver::{Hosts, TokioResolver};",
             "use psl::List;",
+            "use ipnet::IpNet;",
             "use compression_codecs::{DecodeV2, GzipDecoder};",
         ],
     },
@@ -215,6 +216,8 @@ fn is_pure(name: &str) -> bool {
         "connect/filter.rs",
         "connect/history.rs",
         "connect/order.rs",
+        "connect/proxy/environment.rs",
+        "connect/proxy/no_proxy.rs",
         "connect/race.rs",
         "connect/spread.rs",
         "exchange/timeout.rs",
@@ -226,8 +229,16 @@ fn is_pure(name: &str) -> bool {
 }
 
 /// Files that no other file may use: the client, its builders, and the exports of the crate.
-const TOP: [&str; 7] =
-    ["lib.rs", "client.rs", "config.rs", "request.rs", "request/content.rs", "test_util.rs", "tower.rs"];
+const TOP: [&str; 8] = [
+    "lib.rs",
+    "client.rs",
+    "config.rs",
+    "request.rs",
+    "request/content.rs",
+    "request/proxy.rs",
+    "test_util.rs",
+    "tower.rs",
+];
 
 /// Modules that every module except the codec may use. The files of `trace/` count as one module.
 const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer"];
@@ -245,12 +256,12 @@ const BELOW: &[(&str, &[&str])] = &[
         "config",
         &["call", "client", "codec", "connect", "cookie", "exchange", "pool", "redirect", "resolver", "url"],
     ),
-    ("request", &["body", "call", "client", "codec", "redirect", "response", "url"]),
+    ("request", &["body", "call", "client", "codec", "connect", "redirect", "response", "url"]),
     (
         "call",
         &[
-            "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response", "upgraded",
-            "url",
+            "basic", "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response",
+            "upgraded", "url",
         ],
     ),
     ("response", &["body", "codec", "cookie", "exchange", "pool", "redirect", "upgraded"]),
@@ -260,13 +271,14 @@ const BELOW: &[(&str, &[&str])] = &[
     ("upgraded", &["connect", "pool"]),
     ("pool", &["connect"]),
     // The look at an idle connection discards line ends, as the codec does before a response.
-    ("connect", &["codec", "resolver"]),
+    ("connect", &["basic", "codec", "resolver"]),
     ("resolver", &[]),
     ("url", &[]),
     ("redirect", &[]),
     // `no_redirect` stands in for `redirect`, and is compiled under the name `redirect`.
     ("no_redirect", &["redirect"]),
     ("cookie", &[]),
+    ("basic", &[]),
     ("codec", &[]),
     ("trace", &["error", "time", "timings"]),
     ("error", &["redirect", "timings"]),
@@ -332,13 +344,14 @@ fn pure_files_read_no_clock(tree: &Tree) -> Sight {
             is_ours(used) && !is_pure() && !is_known()
         });
         sight.find_paths(
-            "a pure file uses no other crates than hashbrown and http, and one more in two places",
+            "a pure file uses no other crates than hashbrown and http, and one more in three places",
             file,
             |used| {
                 let is_url =
                     ["call/redirect.rs", "redirect.rs"].contains(&&*file.name) && used.path[0] == "url";
                 let is_suffix_list = file.name == "cookie/domain.rs" && used.path[0] == "psl";
-                let is_known = is_url || is_suffix_list;
+                let is_network = file.name == "connect/proxy/no_proxy.rs" && used.path[0] == "ipnet";
+                let is_known = is_url || is_suffix_list || is_network;
                 is_dependency(used) && !is_known && !["hashbrown", "http"].contains(&&*used.path[0])
             },
         );
@@ -422,13 +435,14 @@ fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
 }
 
 /// Each entry has a crate, and the only folder or file that may use the crate.
-const USED_IN: [(&str, &str); 6] = [
+const USED_IN: [(&str, &str); 7] = [
     ("compression_codecs", "body/decoder.rs"),
     ("rustls", "connect/tls/"),
     ("rustls_platform_verifier", "connect/tls/"),
     ("webpki_roots", "connect/tls/verify.rs"),
     ("hickory_resolver", "resolver/hickory.rs"),
     ("psl", "cookie/domain.rs"),
+    ("ipnet", "connect/proxy/no_proxy.rs"),
 ];
 
 fn some_crates_are_used_in_one_place(tree: &Tree) -> Sight {

@@ -19,6 +19,7 @@ use super::resend::{self, Decision, End, Facts};
 use super::{Call, Environment, Hop, http10};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
+use crate::connect::Via;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::timeout::Deadline;
 use crate::exchange::{Exchange, Failure, Upload};
@@ -105,13 +106,13 @@ impl Call<'_> {
 
 impl<'a> Attempts<'a> {
     #[inline]
-    pub(super) fn new(call: Hop<'a>, route: RouteRef<'a>) -> Self {
+    pub(super) fn new(call: Hop<'a>, route: RouteRef<'a>, via: &'a Via) -> Self {
         let Hop { env, method, uri, settings, .. } = call;
         let is_idempotent = resend::is_idempotent(method, call.headers);
         let binds = settings.isolation.is_none() && binds_connection(call.headers);
         Self {
             names: Names::new(method, uri, route, settings),
-            route,
+            route: route.by(via),
             is_idempotent,
             fresh: env.pool.fresh_for_unsafe().filter(|_| !is_idempotent),
             closes: env.request.closes || binds,
@@ -143,7 +144,7 @@ impl<'a> Attempts<'a> {
             }
             exchange.trace().body_gathered(time::now());
         }
-        if self.call.env.request.shapes_heads() {
+        if self.call.env.request.shapes_heads() | self.route.via().is_some() {
             return self.prepare_shaped(exchange);
         }
         let host = self.names.host();

@@ -12,6 +12,7 @@ use http::request::Parts;
 use super::attempt::Attempts;
 use super::auth;
 use super::head::binds_connection;
+use super::proxy;
 use crate::codec::RequestHead;
 use crate::error::Result;
 use crate::exchange::Exchange;
@@ -23,7 +24,7 @@ pub(crate) struct OnRequest(pub(crate) Arc<Hook>);
 type Hook = dyn Fn(&mut Parts, u32) + Send + Sync;
 
 impl Attempts<'_> {
-    /// Encodes the request head of a client that changes heads.
+    /// Encodes the request head of a client that changes heads, or of a request that goes through a proxy.
     ///
     /// # Errors
     ///
@@ -31,14 +32,19 @@ impl Attempts<'_> {
     #[cold]
     pub(super) fn prepare_shaped(&mut self, exchange: &mut Exchange) -> Result<()> {
         let config = &self.call.env.request;
-        let own = config.on_request.as_ref().map(|hook| self.ask(hook, exchange));
+        let mut own = config.on_request.as_ref().map(|hook| self.ask(hook, exchange));
+        let (is_asked, via) = (own.is_some(), self.route.via());
+        if let Some(via) = via {
+            let fields = own.get_or_insert_with(|| Box::new(self.call.headers.clone()));
+            proxy::complete(via, self.call.method, fields).map_err(|error| exchange.error(error))?;
+        }
         let headers = own.as_deref().unwrap_or(self.call.headers);
         let binds = || self.call.settings.isolation.is_none() && binds_connection(headers);
         let host = self.names.host();
-        let target = self.names.target();
+        let target = proxy::target(via, self.names.target(), self.call.uri);
         let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), headers);
         head.spelling = config.spelling.as_deref();
-        head.close = self.closes || own.is_some() && binds();
+        head.close = self.closes || is_asked && binds();
         exchange.prepare(head).map_err(|error| exchange.error(error))
     }
 

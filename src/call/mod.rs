@@ -5,6 +5,7 @@
 //!
 //! - `head.rs` completes the request head with the client's default fields.
 //! - `attempt.rs` tries the request on one connection, step by step. `acquire.rs` waits for that connection.
+//! - `proxy.rs` chooses the proxy of each hop, and completes the head for the proxy.
 //! - `hook.rs` calls the caller's function before each attempt.
 //! - `resend.rs` decides after each attempt whether the request is sent again.
 //! - `auth.rs` turns the user and password of a URL into a field.
@@ -29,6 +30,7 @@ mod head;
 mod hook;
 mod hop;
 mod http10;
+mod proxy;
 #[cfg(feature = "url")]
 mod redirect;
 mod resend;
@@ -45,6 +47,7 @@ pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, OwnSettings, RequestConfig, Settings};
 use crate::body::Body;
 pub(crate) use crate::body::coding::Coding;
+use crate::connect::Via;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{Chosen, Timeouts};
@@ -81,14 +84,15 @@ impl Environment {
         &self.request.base
     }
 
-    /// Returns the route of a URI to which connections are dialed before there is a request. Fails if a request to the URI
-    /// would be refused.
-    pub(crate) fn route_ahead<'a>(&self, uri: &'a Uri) -> Result<RouteRef<'a>> {
+    /// Returns the route of a URI to which connections are dialed before there is a request. Stores the way of the route in
+    /// `via`. Fails if a request to the URI would be refused.
+    pub(crate) fn route_ahead<'a>(&self, uri: &'a Uri, via: &'a mut Via) -> Result<RouteRef<'a>> {
         let route = RouteRef::of(uri)?;
         if self.request.https_only && !route.is_https() {
             return Err(not_https(ErrorKind::Request));
         }
-        Ok(route)
+        *via = proxy::choose(self, &OwnSettings::default(), &Method::GET, uri, route)?;
+        Ok(route.by(via))
     }
 }
 
@@ -151,8 +155,12 @@ impl Call<'_> {
                 Ok(added) => added,
                 Err(error) => return Err(exchange.error(error)),
             };
+            let via = match proxy::choose(env, settings, method, uri, route) {
+                Ok(via) => via,
+                Err(error) => return Err(exchange.error(error)),
+            };
             let hop = Hop { env, method, uri, headers, settings, history, has_stored_cookies, tried };
-            let mut attempts = Attempts::new(hop, route);
+            let mut attempts = Attempts::new(hop, route, &via);
             let next = loop {
                 attempts.prepare(&mut exchange).await?;
                 attempts.acquire(&mut exchange).await?;

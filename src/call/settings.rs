@@ -12,6 +12,7 @@ use super::hook::OnRequest;
 use crate::body::coding::Codings;
 use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
+use crate::connect::{AddressFilter, Proxies};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
 use crate::redirect::{OwnRedirects, Redirects};
@@ -41,6 +42,9 @@ pub(crate) struct RequestConfig {
     pub(crate) spelling: Option<Box<Spelling>>,
     /// The content codings that are asked for and decoded.
     pub(crate) codings: Codings,
+    pub(crate) proxies: Proxies,
+    /// The addresses that a proxy may be asked for. With `None`, all.
+    pub(crate) filter: Option<AddressFilter>,
 }
 
 impl RequestConfig {
@@ -67,6 +71,8 @@ impl Default for RequestConfig {
             on_request: None,
             spelling: None,
             codings: Codings::default(),
+            proxies: Proxies::default(),
+            filter: None,
         }
     }
 }
@@ -88,6 +94,8 @@ impl fmt::Debug for RequestConfig {
             .field("on_request", &self.on_request)
             .field("spelling", &self.spelling)
             .field("codings", &self.codings)
+            .field("proxies", &self.proxies)
+            .field("filter", &self.filter)
             .finish()
     }
 }
@@ -112,6 +120,8 @@ pub(crate) struct Settings {
     pub(crate) redirect: OwnRedirects,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
+    /// The proxies that replace the proxies of the client.
+    pub(crate) proxies: Option<Proxies>,
 }
 
 /// The settings of one request that has not been sent yet. Boxed because few requests have settings: keeps requests
@@ -131,6 +141,7 @@ impl Deref for OwnSettings {
             isolation: None,
             redirect: OwnRedirects::NONE,
             is_raw: false,
+            proxies: None,
         };
         self.0.as_deref().unwrap_or(&NONE)
     }

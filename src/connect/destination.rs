@@ -1,7 +1,9 @@
-//! Destinations of connections, and the means by which a destination is reached: directly, and later by a proxy.
+//! Destinations of connections, and the ways in which a destination is reached: directly, and through a proxy.
 
 use std::fmt;
 use std::sync::Arc;
+
+use super::ProxyServer;
 
 /// Destination of a connection: the scheme, host and port of a URL.
 ///
@@ -35,15 +37,22 @@ pub struct Destination {
     via: Via,
 }
 
-/// Means by which a destination is reached.
+/// Way in which a destination is reached.
 ///
-/// Later variants will have their own data: a proxy with its address and credentials, a unix socket with its path. The
-/// dialer matches every variant, so that the compiler points at the code that a new variant needs. The pool's key has
-/// to contain the variant as soon as there are two, because two variants may reach different servers.
+/// Later variants will have their own data, such as a unix socket with its path. The dialer matches every variant, so that
+/// the compiler points at the code that a new variant needs. The pool's key contains the variant, because two variants may
+/// reach different servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Via {
     /// TCP to an address of the host.
     Direct,
+    /// A connection to an HTTP proxy that forwards requests. The destination is the proxy itself, so that requests to all
+    /// origins behind the proxy share the connection.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
+    Forward(Arc<ProxyServer>),
+    /// A connection to the destination that a proxy has opened.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
+    Tunnel(Arc<ProxyServer>),
 }
 
 impl Destination {
@@ -51,6 +60,11 @@ impl Destination {
     pub(crate) fn new(is_https: bool, host: &str, port: u16) -> Self {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self { is_https, host: bare.to_ascii_lowercase().into(), port, via: Via::Direct }
+    }
+
+    /// Returns the destination with a way to it.
+    pub(crate) fn by(self, via: Via) -> Self {
+        Self { via, ..self }
     }
 
     /// Whether the connection is secured by TLS.

@@ -4,16 +4,18 @@
 //! knows nothing of HTTP or of pools. Invariants: a dial spawns no task, so that dropping the dial ends all of its
 //! work. Each phase that begins in [`Setup`] ends in [`Setup`].
 
+#[cfg(feature = "proxy")]
+mod proxied;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
+use super::failures::ConnectError;
 use super::filter::AddressFilter;
 use super::history::History;
 use super::options::TcpOptions;
@@ -21,7 +23,7 @@ use super::shortage::is_shortage;
 use super::spread::{Seat, Spread};
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Conditions, Lookup, Unresolved, Won};
-use super::tls::{Loaded, Tls, TlsConfig, TlsInfo};
+use super::tls::{Carrier, Loaded, Tls, TlsConfig, TlsInfo};
 use crate::error::{BoxError, ErrorKind, Phase};
 use crate::resolver::{Family, ResolveError, ResolveErrorKind, Resolver};
 use crate::time;
@@ -99,7 +101,8 @@ pub(crate) struct Dialed {
     pub(crate) round_trip: Option<Duration>,
     /// The seat of the connection at its address, if the client spreads its connections.
     pub(crate) seat: Option<Seat>,
-    /// What TLS has agreed on. `None` for http, or if a custom connector made the connection.
+    /// What TLS has agreed on: with the server, or with the proxy if there is no TLS with the server. `None` without TLS, or
+    /// if a custom connector made the connection.
     pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
@@ -146,6 +149,15 @@ impl Dialer {
         // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
         // from the start of the setup when the pool decides that a dial is overdue.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
+        match to.via() {
+            Via::Direct => {}
+            #[cfg(feature = "proxy")]
+            Via::Forward(proxy) | Via::Tunnel(proxy) => {
+                return Box::pin(self.dial_by_proxy(proxy, to, tag, setup, deadline)).await;
+            }
+            #[cfg(not(feature = "proxy"))]
+            Via::Forward(proxy) | Via::Tunnel(proxy) => match **proxy {},
+        }
         if let Some(connector) = &self.connector {
             return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
         }
@@ -158,9 +170,7 @@ impl Dialer {
             (Some(tls), Some(tag)) => Some(tls.isolated(tag)),
             (tls, _) => tls,
         };
-        let Won { tcp, peer, took, seat } = match to.via() {
-            Via::Direct => Box::pin(self.connect(to, setup, deadline)).await?,
-        };
+        let Won { tcp, peer, took, seat } = Box::pin(self.connect(to, setup, deadline)).await?;
         let local = tcp.local_addr().ok();
         let (stream, tls) = match tls {
             Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
@@ -170,13 +180,23 @@ impl Dialer {
         Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat, tls })
     }
 
-    /// Begins to look up the host's addresses, and with it the dns phase.
-    fn look_up<'a>(&'a self, to: &'a Destination, setup: &'a Setup, deadline: Instant) -> Lookup<'a> {
-        let family = match self.config.local_address {
+    /// Returns the family of the addresses that a socket of this client can connect to.
+    fn family(&self) -> Family {
+        match self.config.local_address {
             Some(IpAddr::V4(_)) => Family::V4,
             Some(IpAddr::V6(_)) => Family::V6,
             None => Family::Both,
-        };
+        }
+    }
+
+    /// Begins to look up the host's addresses, and with it the dns phase.
+    fn look_up<'a>(
+        &'a self,
+        to: &'a Destination,
+        family: Family,
+        setup: &'a Setup,
+        deadline: Instant,
+    ) -> Lookup<'a> {
         let phase = setup.dns(to.host());
         if !phase.span().is_disabled() {
             phase.span().record("cached", self.resolver.is_cached(to.host(), family));
@@ -212,7 +232,7 @@ impl Dialer {
         let conditions = Conditions { to, setup, history, spread, filter, attempt_delay, local, options };
         let mut attempts = match self.resolver.known(to.host(), to.port()) {
             Some(addresses) => Attempts::to(addresses, conditions),
-            None => Attempts::look_up(self.look_up(to, setup, deadline), conditions),
+            None => Attempts::look_up(self.look_up(to, self.family(), setup, deadline), conditions),
         };
         let ended = tokio::time::timeout_at(deadline.into(), attempts.winner()).await;
         let phase = attempts.take_phase();
@@ -230,26 +250,16 @@ impl Dialer {
     /// Returns the error of a dial that connected to no address. `is_late` tells whether the time of the dial is over.
     #[cold]
     fn failure(&self, to: &Destination, mut attempts: Attempts<'_>, is_late: bool) -> DialError {
-        let ConnectConfig { dns_timeout, connect_timeout, .. } = self.config;
+        let connect_timeout = self.config.connect_timeout;
         match attempts.take_unresolved() {
             Some(Unresolved::Failed(error)) => return error.into(),
-            Some(Unresolved::TimedOut) => {
-                let kind = match dns_timeout <= connect_timeout {
-                    true => ResolveErrorKind::TimedOut { after: dns_timeout, setting: "dns_timeout" },
-                    false => {
-                        ResolveErrorKind::TimedOut { after: connect_timeout, setting: "connect_timeout" }
-                    }
-                };
-                return ResolveError { name: to.host().to_owned(), kind }.into();
-            }
+            Some(Unresolved::TimedOut) => return self.unresolved(to),
             None => {}
         }
         let has_tried_all = attempts.has_tried_all();
         let failed = attempts.into_error().without_address_of(to);
         if failed.is_refused() {
-            let message = format!("the address filter refuses every address of {:?}", to.host());
-            return DialError::new(ErrorKind::AddressRefused, Phase::Tcp, message, Scope::Host)
-                .because(failed);
+            return refused(to, failed);
         }
         if !is_late {
             let message = "the client could not connect".to_owned();
@@ -263,17 +273,29 @@ impl Dialer {
         if failed.failures().is_empty() { error } else { error.because(failed) }
     }
 
-    /// Makes the TLS handshake over `tcp`. This step is the tls phase.
+    /// Returns the error of a lookup that found no address in time.
+    #[cold]
+    fn unresolved(&self, to: &Destination) -> DialError {
+        let ConnectConfig { dns_timeout, connect_timeout, .. } = self.config;
+        let (after, setting) = match dns_timeout <= connect_timeout {
+            true => (dns_timeout, "dns_timeout"),
+            false => (connect_timeout, "connect_timeout"),
+        };
+        let kind = ResolveErrorKind::TimedOut { after, setting };
+        ResolveError { name: to.host().to_owned(), kind }.into()
+    }
+
+    /// Makes the TLS handshake over `carrier`. This step is the tls phase.
     async fn secure(
         &self,
         tls: &Loaded,
         to: &Destination,
-        tcp: TcpStream,
+        carrier: impl Into<Carrier>,
         setup: &Setup,
         deadline: Instant,
     ) -> Result<(Stream, Option<Arc<TlsInfo>>), DialError> {
         let phase = setup.tls(to.host());
-        let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), tcp)).await;
+        let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), carrier)).await;
         let secured = handshake.and_then(|done| done);
         if let Ok(secured) = &secured {
             phase
@@ -337,6 +359,13 @@ impl Dialer {
 /// <https://www.rfc-editor.org/rfc/rfc8305#section-8>
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
+/// Returns the error of a host whose addresses the filter has refused, all of them.
+#[cold]
+fn refused(to: &Destination, failed: ConnectError) -> DialError {
+    let message = format!("the address filter refuses every address of {:?}", to.host());
+    DialError::new(ErrorKind::AddressRefused, Phase::Tcp, message, Scope::Host).because(failed)
+}
+
 /// Whether both ends of a connection are on this machine.
 fn is_of_this_machine(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
     peer.ip().to_canonical().is_loopback() || local.is_some_and(|local| local.ip() == peer.ip())
@@ -365,7 +394,7 @@ mod tests {
     use std::io;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::super::stream::Look;
     #[cfg(feature = "rustls")]
@@ -526,7 +555,8 @@ mod tests {
         for (connect_timeout, for_ipv6, for_an_attempt) in [(10_000, 50, 250), (400, 50, 100), (40, 10, 10)] {
             let mut dialer = dialer(None);
             dialer.config.connect_timeout = ms(connect_timeout);
-            let lookup = dialer.look_up(&to, &setup, time::after(setup.started(), ms(connect_timeout)));
+            let deadline = time::after(setup.started(), ms(connect_timeout));
+            let lookup = dialer.look_up(&to, Family::Both, &setup, deadline);
             assert_eq!(lookup.resolution_delay, ms(for_ipv6), "{connect_timeout} ms");
             let delay = dialer.at_most_a_quarter(dialer.config.attempt_delay);
             assert_eq!(delay, ms(for_an_attempt), "{connect_timeout} ms");

@@ -88,6 +88,22 @@ impl DialError {
         self
     }
 
+    /// Returns the error of a connection to a proxy, whose text names the proxy.
+    #[cfg(feature = "proxy")]
+    pub(super) fn of_proxy(self, proxy: &super::ProxyServer) -> Self {
+        let Failure { kind, phase, scope, .. } = *self.failure;
+        let message = format!("no connection to the proxy {proxy}: {}", self.failure.message);
+        Self { source: self.source, ..Self::new(kind, phase, message, scope) }
+    }
+
+    /// Returns the error of a TLS handshake with a proxy.
+    #[cfg(feature = "proxy")]
+    pub(super) fn in_proxy_phase(self, proxy: &super::ProxyServer) -> Self {
+        let message = format!("the TLS handshake with the proxy {proxy} failed: {}", self.failure.message);
+        let failed = Self::new(ErrorKind::Proxy, Phase::Proxy, message, self.failure.scope);
+        Self { source: self.source, ..failed }
+    }
+
     /// Returns the kind of the error that a caller gets.
     pub(crate) fn kind(&self) -> ErrorKind {
         self.failure.kind

@@ -3,8 +3,9 @@
 //! Server-side request forgery makes a program fetch a URL of an attacker that leads to a server of the program's own
 //! network. A check of the URL does not help, because the name in the URL may resolve to a local address, and to another
 //! address the next time (DNS rebinding). So the filter sees each address of each dial, after the name lookup and
-//! immediately before the address is tried. This file is pure, and knows neither resolvers nor sockets. Invariant: a
-//! dial tries no address that the filter has not allowed in this dial.
+//! immediately before the address is tried. An address that a proxy is asked for is checked before the proxy is asked. This
+//! file is pure, and knows neither resolvers nor sockets. Invariant: a dial tries no address that the filter has not allowed
+//! in this dial.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,6 +25,9 @@ use crate::error::Error;
 /// An address that the filter refuses is not tried. If no address is left, the request fails with
 /// [`ErrorKind::AddressRefused`](crate::ErrorKind::AddressRefused), and nothing is sent to the host. The error names each
 /// refused address.
+///
+/// The address of a proxy has to pass the filter too. The filter cannot see the address of a name that a proxy looks up, so
+/// that such a request fails, unless `Proxy::filters_addresses` says that the proxy refuses addresses itself.
 ///
 /// An IPv6 address that contains an IPv4 address counts as both: `::ffff:127.0.0.1` (mapped), `64:ff9b::7f00:1` (NAT64)
 /// and `2002:7f00:1::` (6to4) are refused by a filter that refuses `127.0.0.1`. The unspecified addresses `0.0.0.0` and `::`
@@ -110,7 +114,8 @@ impl AddressFilter {
     /// Returns a filter that allows the addresses for which `allows` returns `true`.
     ///
     /// The function runs in the task of the dial, once for each address of each dial. It must not block. If it panics, the
-    /// dial fails.
+    /// dial fails. For an address in the URL of a request that goes by way of a proxy, the function runs in the request's
+    /// future instead.
     ///
     /// ```
     /// use handclasp::AddressFilter;
@@ -164,13 +169,15 @@ impl AddressFilter {
         to: &Destination,
         addresses: &mut Vec<SocketAddr>,
     ) -> Vec<SocketAddr> {
-        let is_allowed = |address: &SocketAddr| {
-            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            self.allows(&Candidate { to, address })
-        };
+        let is_allowed = |address: &SocketAddr| self.allows_address(to, *address);
         let (allowed, refused) = std::mem::take(addresses).into_iter().partition(is_allowed);
         *addresses = allowed;
         refused
+    }
+
+    /// Whether a connection to `to` may use this address.
+    pub(super) fn allows_address(&self, to: &Destination, address: SocketAddr) -> bool {
+        self.allows(&Candidate { to, address: SocketAddr::new(address.ip().to_canonical(), address.port()) })
     }
 
     fn allows(&self, candidate: &Candidate<'_>) -> bool {

@@ -13,6 +13,11 @@ mod filter;
 mod history;
 mod options;
 mod order;
+#[cfg(feature = "proxy")]
+mod proxy;
+#[cfg(not(feature = "proxy"))]
+#[path = "without_proxy.rs"]
+mod proxy;
 mod race;
 mod shortage;
 mod spread;
@@ -21,9 +26,13 @@ mod tcp;
 mod tls;
 
 pub use self::destination::Destination;
+pub(crate) use self::destination::Via;
 pub(crate) use self::dialer::{ConnectConfig, Connector, Dialed, Dialer};
 pub(crate) use self::error::{DialError, Scope};
 pub use self::filter::{AddressFilter, Candidate};
+#[cfg(feature = "proxy")]
+pub use self::proxy::{NoProxy, Proxy};
+pub(crate) use self::proxy::{Proxies, ProxyServer, Wanted};
 pub(crate) use self::spread::Seat;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};

@@ -350,7 +350,7 @@ impl ConnectionInfo {
     }
 
     /// Returns what TLS has agreed on, with the server's certificates. `None` for http, and for a connection that a custom
-    /// connector made.
+    /// connector made. For http by way of an https proxy, returns what TLS with the proxy has agreed on.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.fixed.as_ref()?.tls.as_deref()
     }

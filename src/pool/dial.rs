@@ -42,7 +42,8 @@ impl PoolInner {
         if let Some(waiter) = wanted_by {
             *waiter.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
         }
-        let destination = Destination::new(route.is_https(), route.host(), route.port());
+        let destination =
+            Destination::new(route.is_https(), route.host(), route.port()).by(route.via().clone());
         let (dialer, traced, tag) = (self.dialer.clone(), setup.clone(), route.tag().cloned());
         let work = async move { dialer.dial(&destination, tag.as_ref(), &traced).await };
         let work = Arc::new(Work::new(work));

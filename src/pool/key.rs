@@ -1,5 +1,6 @@
-//! The route: the scheme, the host, the port and the isolation tag. The route is the pool's key, because a route decides
-//! which server a connection reaches, what TLS verified about that server, and which requests share the connection.
+//! The route: the scheme, the host, the port, the isolation tag, and the proxy. The route is the pool's key, because a
+//! route decides which server a connection reaches, what TLS verified about that server, and which requests share the
+//! connection.
 //!
 //! A [`Route`] is built once for each host and then shared. A request borrows its route from its URI
 //! ([`RouteRef`]) and is compared without an allocation. Invariant: two requests share a connection only if their
@@ -7,15 +8,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use http::Uri;
 
+use crate::connect::Via;
 use crate::error::Error;
 
-/// Scheme, host (lower case), port and isolation tag.
+/// Scheme, host (lower case), port, isolation tag and proxy. If a proxy forwards the requests, the host and the port are
+/// those of the proxy, and the scheme is http.
 ///
 /// A final dot is part of the host: a name with a final dot is absolute, so that the resolver may find another server
 /// for it than for the name without the dot.
@@ -28,10 +31,11 @@ pub(crate) struct Route {
     https: bool,
     /// Isolation tag. Requests with different tags share no connection.
     tag: Option<Arc<str>>,
+    via: Via,
 }
 
-/// A route as the pool's table stores it. A short host without a tag is copied into the key, so that most comparisons
-/// do not follow the pointer: 48 instructions fewer per warm GET.
+/// A route as the pool's table stores it. A short host without a tag and without a proxy is copied into the key, so that
+/// most comparisons do not follow the pointer: 48 instructions fewer per warm GET.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Key {
@@ -56,6 +60,8 @@ pub(crate) struct RouteRef<'a> {
     /// Host and port as written, without user and password.
     authority: &'a str,
     tag: Option<&'a Arc<str>>,
+    /// The proxy, or `None` for a direct connection.
+    via: Option<&'a Via>,
 }
 
 impl<'a> RouteRef<'a> {
@@ -106,7 +112,7 @@ impl<'a> RouteRef<'a> {
     fn new(https: bool, host: &'a str, port: u16, authority: &'a str, has_user: bool) -> Self {
         // The loop has no early exit, so that the compiler checks many bytes at a time.
         let has_upper = host.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
-        Self { https, host, has_upper, has_user, port, authority, tag: None }
+        Self { https, host, has_upper, has_user, port, authority, tag: None, via: None }
     }
 
     /// Returns the route with an isolation tag. Only requests with the same tag share the connections of this route.
@@ -114,8 +120,32 @@ impl<'a> RouteRef<'a> {
         Self { tag, ..self }
     }
 
+    /// Returns the route by a way to the origin. If a proxy forwards requests, all origins behind the proxy have one route.
+    pub(crate) fn by(self, via: &'a Via) -> Self {
+        match via {
+            Via::Direct => Self { via: None, ..self },
+            Via::Forward(proxy) => Self {
+                tag: self.tag,
+                via: Some(via),
+                ..Self::new(false, proxy.host(), proxy.port(), proxy.authority(), false)
+            },
+            Via::Tunnel(_) => Self { via: Some(via), ..self },
+        }
+    }
+
+    /// Returns the way through a proxy, or `None` for a direct connection.
+    #[inline]
+    pub(crate) fn via(&self) -> Option<&'a Via> {
+        self.via
+    }
+
     pub(crate) fn is_https(&self) -> bool {
         self.https
+    }
+
+    /// Returns the host as in a URI.
+    pub(crate) fn host(&self) -> &'a str {
+        self.host
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -146,17 +176,20 @@ impl<'a> RouteRef<'a> {
         if let Some(tag) = self.tag {
             hasher.write(tag.as_bytes());
         }
+        if let Some(via) = self.via {
+            via.hash(&mut hasher);
+        }
         hasher.finish()
     }
 
     /// Whether the key belongs to this route.
     pub(crate) fn is(&self, key: &Key) -> bool {
-        let (host, tag) = match usize::from(key.length) {
-            0 => (key.route.host().as_bytes(), key.route.tag.as_ref()),
-            length => (&key.host[..length], None),
+        let (host, tag, via) = match usize::from(key.length) {
+            0 => (key.route.host().as_bytes(), key.route.tag.as_ref(), key.route.by_proxy()),
+            length => (&key.host[..length], None, None),
         };
         let is_host = || self.host.as_bytes() == host || self.host.as_bytes().eq_ignore_ascii_case(host);
-        self.port == key.port && self.https == key.https && self.tag == tag && is_host()
+        self.port == key.port && self.https == key.https && self.tag == tag && self.via == via && is_host()
     }
 
     pub(crate) fn to_route(self) -> Route {
@@ -166,6 +199,7 @@ impl<'a> RouteRef<'a> {
             port: self.port,
             https: self.https,
             tag: self.tag.cloned(),
+            via: self.via.cloned().unwrap_or(Via::Direct),
         }
     }
 
@@ -195,7 +229,7 @@ impl Key {
     fn new(route: Arc<Route>) -> Self {
         let mut host = [0; SHORT];
         let length = match host.get_mut(..usize::from(route.host)) {
-            Some(short) if route.tag.is_none() => {
+            Some(short) if route.tag.is_none() && route.by_proxy().is_none() => {
                 short.copy_from_slice(route.host().as_bytes());
                 route.host as u8
             }
@@ -226,11 +260,27 @@ impl Route {
     pub(crate) fn tag(&self) -> Option<&Arc<str>> {
         self.tag.as_ref()
     }
+
+    /// Returns the way to the host.
+    pub(crate) fn via(&self) -> &Via {
+        &self.via
+    }
+
+    /// Returns the way through a proxy, or `None` for a direct connection.
+    fn by_proxy(&self) -> Option<&Via> {
+        if self.via == Via::Direct { None } else { Some(&self.via) }
+    }
 }
 
+/// Writes the scheme, the host and the port. If the connection goes through a proxy, the proxy follows after `via`. A
+/// proxy that forwards requests serves all hosts, which are written as `*`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme(), self.host_field)
+        match &self.via {
+            Via::Direct => write!(f, "{}://{}", self.scheme(), self.host_field),
+            Via::Forward(proxy) => write!(f, "http://* via {proxy}"),
+            Via::Tunnel(proxy) => write!(f, "{}://{} via {proxy}", self.scheme(), self.host_field),
+        }
     }
 }
 
@@ -385,6 +435,106 @@ mod tests {
             assert_eq!(one.is(&other.to_key()), is_same, "{one:?} {other:?}");
             assert!(!is_same || one.hash(&state) == other.hash(&state), "{one:?} {other:?}");
         }
+    }
+
+    /// The way of a request through each proxy of the list, and without a proxy.
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn rule_01_another_way_is_another_route() {
+        use crate::connect::{Proxies, Proxy, Wanted};
+
+        let proxies = [
+            "http://p.test:80",
+            "https://p.test:80",
+            "http://p.test:81",
+            "http://q.test:80",
+            "http://u:p@p.test:80",
+            "http://u:q@p.test:80",
+            "http://v:p@p.test:80",
+            "socks5://p.test:80",
+            "socks5h://p.test:80",
+            "socks4://p.test:80",
+            "socks4a://p.test:80",
+            "socks5://u:p@p.test:80",
+        ];
+        // The host of the last URL is that of a proxy.
+        let urls =
+            ["http://h.test/", "https://h.test/", "http://h.test:81/", "http://g.test/", "http://p.test/"];
+        let urls = urls.map(|url| url.parse::<Uri>().unwrap());
+        let tags: [Arc<str>; 1] = ["a".into()];
+        let way = |url: &Uri, proxies: &Proxies| {
+            let route = RouteRef::of(url).unwrap();
+            let (is_https, host, port) = (route.is_https(), route.host(), route.port());
+            proxies
+                .choose(Wanted { method: &http::Method::GET, uri: url, is_https, host, port, filter: None })
+                .unwrap()
+        };
+        let mut ways: Vec<(&Uri, Option<usize>, bool, Via)> =
+            urls.iter().map(|url| (url, None, false, Via::Direct)).collect();
+        for (at, proxy) in proxies.iter().enumerate() {
+            for is_tunnel in [false, true] {
+                let set = Proxies::NONE.and(Proxy::all(proxy).unwrap().tunnel(is_tunnel)).unwrap();
+                ways.extend(urls.iter().map(|url| (url, Some(at), is_tunnel, way(url, &set))));
+            }
+        }
+        let (state, mut same) = (RandomState::default(), 0);
+        for (one_url, one_proxy, _, one) in &ways {
+            for (other_url, other_proxy, _, other) in &ways {
+                for (one_tag, other_tag) in
+                    [(None, None), (Some(&tags[0]), None), (Some(&tags[0]), Some(&tags[0]))]
+                {
+                    let [one_route, other_route] = [(one_url, one, one_tag), (other_url, other, other_tag)]
+                        .map(|(url, via, tag)| RouteRef::of(url).unwrap().isolated(tag).by(via));
+                    // Only requests that a proxy forwards share connections beyond their origin.
+                    let is_forwarded = matches!((one, other), (Via::Forward(_), Via::Forward(_)));
+                    let is_same_way = std::mem::discriminant(one) == std::mem::discriminant(other);
+                    let is_same = one_tag == other_tag
+                        && one_proxy == other_proxy
+                        && is_same_way
+                        && (one_url == other_url || is_forwarded);
+                    assert_eq!(
+                        one_route.is(&other_route.to_key()),
+                        is_same,
+                        "A-53 {one_route:?} {other_route:?}"
+                    );
+                    if is_same {
+                        same += 1;
+                        assert_eq!(one_route.hash(&state), other_route.hash(&state));
+                    }
+                }
+            }
+        }
+        assert!(same > 100, "{same}");
+    }
+
+    /// What the text of a route says, which the ledger and the events print.
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn the_text_of_a_route_names_the_proxy_and_no_credentials() {
+        use crate::connect::{Proxies, Proxy, Wanted};
+
+        let set = Proxies::NONE.and(Proxy::all("http://user:secret@P.test:3128").unwrap()).unwrap();
+        for (url, text) in [
+            ("http://h.test:81/x", "http://* via http://p.test:3128"),
+            ("https://h.test/x", "https://h.test via http://p.test:3128"),
+        ] {
+            let uri: Uri = url.parse().unwrap();
+            let route = RouteRef::of(&uri).unwrap();
+            let (is_https, host, port) = (route.is_https(), route.host(), route.port());
+            let wanted = Wanted { method: &http::Method::GET, uri: &uri, is_https, host, port, filter: None };
+            let via = set.choose(wanted).unwrap();
+            let route = route.by(&via).to_route();
+            assert_eq!(route.to_string(), text);
+            assert!(!format!("{route:?}").contains("secret"), "A-60 {route:?}");
+            // The Host field of a request is made from its URL, and not from its route.
+            assert_eq!(route.host(), if is_https { "h.test" } else { "p.test" });
+        }
+    }
+
+    /// A key is copied and compared for each request. Its size changes the time that this takes.
+    #[test]
+    fn a_key_and_a_borrowed_route_keep_their_sizes() {
+        assert_eq!((size_of::<Key>(), size_of::<RouteRef<'_>>()), (48, 56));
     }
 
     #[test]

@@ -119,6 +119,16 @@ impl Setup {
         Attempt { span, started: time::now(), over: false }
     }
 
+    /// Begins the dialog with a proxy, which includes the TLS handshake with the proxy.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
+    pub(crate) fn proxy(&self, host: &str, port: u16) -> SetupPhase<'_> {
+        let span = tracing::debug_span!(
+            target: TARGET, parent: &self.span, "proxy",
+            server.address = host, server.port = port, error.type = Empty, elapsed_ns = Empty,
+        );
+        self.begin(Phase::Proxy, span)
+    }
+
     /// Begins the TLS handshake.
     pub(crate) fn tls(&self, name: &str) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
@@ -142,7 +152,8 @@ impl Setup {
 
     fn begin(&self, phase: Phase, span: Span) -> SetupPhase<'_> {
         let start = time::now();
-        *self.lock().slot(phase) = Some(Interval { start, end: None });
+        // A dial through a proxy may look up two names, one after the other. Both lookups are one phase.
+        self.lock().slot(phase).get_or_insert(Interval { start, end: None }).end = None;
         SetupPhase { setup: self, phase, span, start, over: false }
     }
 

@@ -108,7 +108,7 @@ async fn a_31_overrides_and_answers_of_a_resolver_are_checked() {
     let overridden = filtered().resolve("a.test", server.address()).build().unwrap();
     let resolved = filtered().dns_resolver(Answers::new(&[&["127.0.0.1", "::1"]])).build().unwrap();
     let error = fails(&overridden, &format!("http://a.test:{port}/")).await;
-    assert_eq!(error.request_written(), Written::Nothing, "A-31");
+    assert_eq!(error.request_written(), Written::Nothing, "A-31 R-9110-17.1-1");
     let text = format!("127.0.0.1:{port}: refused by the address filter");
     assert_eq!(
         error.chain().to_string(),

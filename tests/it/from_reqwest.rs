@@ -119,10 +119,15 @@ fn faults(row: &Row<'_>) -> Vec<String> {
 /// Whether this crate's source has the method.
 fn has(of: &str, name: &str) -> bool {
     let places: &[&str] = match of {
-        "ClientBuilder" => {
-            &["config.rs", "config/codings.rs", "config/hooks.rs", "config/network.rs", "config/tls.rs"]
-        }
-        "RequestBuilder" => &["request.rs", "request/content.rs"],
+        "ClientBuilder" => &[
+            "config.rs",
+            "config/codings.rs",
+            "config/hooks.rs",
+            "config/network.rs",
+            "config/proxies.rs",
+            "config/tls.rs",
+        ],
+        "RequestBuilder" => &["request.rs", "request/content.rs", "request/proxy.rs"],
         "Error" => &["error.rs"],
         "redirect::Policy" => &["redirect.rs"],
         "Crate" => &["lib.rs"],

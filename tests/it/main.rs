@@ -46,6 +46,7 @@ mod form;
     feature = "gzip",
     feature = "hickory-dns",
     feature = "json",
+    feature = "proxy",
     feature = "query",
     feature = "rustls",
     feature = "tower",
@@ -67,6 +68,10 @@ mod names;
 mod one_parser;
 mod parked;
 mod pool;
+#[cfg(feature = "proxy")]
+mod proxies;
+#[cfg(feature = "proxy")]
+mod proxy_filter;
 #[cfg(feature = "url")]
 mod redirect;
 #[cfg(feature = "url")]

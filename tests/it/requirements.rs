@@ -23,7 +23,7 @@ const TABLE: &str = include_str!("../../src/manual/requirements.md");
 
 /// Number of requirements. `COUNTS` has the numbers of requirements that have a test, do not apply, or are not met in full.
 const REQUIREMENTS: usize = 333;
-const COUNTS: (usize, usize, usize) = (264, 68, 4);
+const COUNTS: (usize, usize, usize) = (269, 63, 4);
 
 /// Levels whose cases fail the suite when the outcome is wrong.
 const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];

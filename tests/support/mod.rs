@@ -14,6 +14,7 @@ pub mod dials;
 pub mod dns;
 pub mod endings;
 pub mod example;
+pub mod gate;
 pub mod layer;
 pub mod lines;
 pub mod pipe;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, UnbufferedClientConnection};
 use rustls::{ClientConfig, Error, HandshakeKind, KeyLogFile, ProtocolVersion, SupportedProtocolVersion};
-use tokio::net::TcpStream;
 
+use super::Carrier;
 use super::failure::{cause, refused};
 use super::identity::Identity;
 use super::info::{Chain, TlsInfo, Version};
@@ -238,13 +238,23 @@ impl Loaded {
         Self { config, sessions: Some(sessions), ..self }
     }
 
-    /// Makes the TLS handshake with `host` over `tcp`, and returns its result. Dropping the future closes `tcp`.
-    pub(crate) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
+    /// Returns a configuration with the same trust, whose handshakes neither store nor resume a session.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn without_sessions(self) -> Self {
+        Self { config: Arc::clone(&self.tagged.isolated), sessions: None, ..self }
+    }
+
+    /// Makes the TLS handshake with `host` over `carrier`, and returns its result. Dropping the future closes `carrier`.
+    pub(crate) async fn handshake(
+        &self,
+        host: &str,
+        carrier: impl Into<Carrier>,
+    ) -> Result<Secured, DialError> {
         let Some(name) = self.shared.settings.server_name(host) else {
             let message = format!("no certificate can be valid for the host {host:?}");
             return Err(DialError::tls(message, Scope::Host));
         };
-        let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), tcp).await;
+        let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), carrier.into()).await;
         let stream = connected.map_err(|error| {
             if let (Some(Error::DecryptError), Some(sessions)) = (cause(&error), &self.sessions) {
                 // The server's keys of the resumed session may differ from the client's, so the next handshake must not

@@ -9,6 +9,7 @@ use rustls::server::StoresServerSessions;
 use rustls::version::TLS12;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server};
 
 use super::super::certificate::Certificate;

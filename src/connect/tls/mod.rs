@@ -8,6 +8,7 @@
 //!
 //! | file | what it does | rustls types that it uses |
 //! |---|---|---|
+//! | `carrier.rs` | the stream below TLS: a TCP socket, or TLS with a proxy | none |
 //! | `settings.rs` | holds and checks the settings | `CryptoProvider` |
 //! | `certificate.rs` | reads root certificates and revocation lists | certificates (pki-types), `RootCertStore` |
 //! | `identity.rs` | reads the client's certificate, counts its changes | `CertifiedKey` |
@@ -45,6 +46,7 @@
 //! `.ci/next-rustls` compiles the crate with the newest pre-release of rustls and prints the errors of each file. The
 //! script never fails.
 
+mod carrier;
 #[cfg(feature = "rustls")]
 mod certificate;
 #[cfg(feature = "rustls")]
@@ -71,6 +73,7 @@ mod verify;
 #[cfg(feature = "rustls")]
 mod wire;
 
+pub(crate) use self::carrier::Carrier;
 #[cfg(feature = "rustls")]
 pub use self::certificate::{Certificate, CertificateRevocationList};
 #[cfg(all(test, feature = "rustls"))]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::Carrier;
 use super::info::{Generation, TlsInfo};
 use crate::connect::stream::Look;
 use crate::connect::{DialError, Scope};
@@ -26,6 +26,7 @@ pub(crate) struct TlsConfig {}
 pub(crate) struct Tls;
 
 /// A configuration, which [`Tls::load`] never returns.
+#[derive(Clone)]
 pub(crate) struct Loaded(Infallible);
 
 /// Result of a handshake, which [`Loaded::handshake`] never returns.
@@ -71,8 +72,13 @@ impl Loaded {
         match self.0 {}
     }
 
+    #[cfg(feature = "proxy")]
+    pub(crate) fn without_sessions(self) -> Self {
+        match self.0 {}
+    }
+
     #[allow(clippy::unused_async, reason = "as in config.rs")]
-    pub(crate) async fn handshake(&self, _host: &str, _tcp: TcpStream) -> Result<Secured, DialError> {
+    pub(crate) async fn handshake(&self, _host: &str, _: impl Into<Carrier>) -> Result<Secured, DialError> {
         match self.0 {}
     }
 }

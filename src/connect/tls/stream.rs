@@ -1,4 +1,4 @@
-//! A TLS connection over TCP. Its look reads the TLS records.
+//! A TLS connection over TCP, or over TLS with a proxy. Its look reads the TLS records.
 //!
 //! A peek at the socket is not enough for TLS: the bytes that wait on the socket may be a session ticket, which a look
 //! ignores, or the end of the connection. The look therefore reads and processes the bytes that have arrived.
@@ -7,7 +7,7 @@
 //! peer left a message unfinished. This file knows nothing of configuration, certificates or records.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,31 +15,30 @@ use std::task::{Context, Poll};
 use rustls::ClientConfig;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::Carrier;
 use super::records::{Known, Records};
-use crate::connect::stream::{Look, close};
+use crate::connect::stream::Look;
 
-/// TLS connection over TCP.
+/// TLS connection over TCP, or over TLS with a proxy.
 pub(crate) struct TlsStream {
-    tcp: TcpStream,
+    carrier: Carrier,
     records: Records,
 }
 
 impl TlsStream {
-    /// Makes the TLS handshake over `tcp` and returns the stream. If the handshake fails, an alert is sent to the peer,
+    /// Makes the TLS handshake over `carrier` and returns the stream. If the handshake fails, an alert is sent to the peer,
     /// and the error wraps the error of rustls.
     pub(super) async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
-        mut tcp: TcpStream,
+        mut carrier: Carrier,
     ) -> io::Result<Self> {
         let tls = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut records = Records::new(tls);
-        poll_fn(|cx| records.poll_handshake(&mut tcp, cx)).await?;
-        Ok(Self { tcp, records })
+        poll_fn(|cx| records.poll_handshake(&mut carrier, cx)).await?;
+        Ok(Self { carrier, records })
     }
 
     /// Returns the connection of rustls, which holds the TLS version and whether a session was resumed.
@@ -65,7 +64,7 @@ impl TlsStream {
                 Known::End => return Look::Closed,
             }
             // The socket is read by a system call, because the readiness that tokio caches may be out of date.
-            match self.records.fill(READ_PER_LOOK, |room| (&*SockRef::from(&self.tcp)).read(room)) {
+            match self.records.fill(READ_PER_LOOK, |room| self.carrier.read_now(room)) {
                 Ok(0) => return Look::Closed,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -84,11 +83,7 @@ impl TlsStream {
     /// Shuts the socket down. If no close_notify was sent, tries to send a close_notify before that, without waiting.
     pub(crate) fn close(&mut self) {
         self.records.send_close_notify();
-        if !self.records.unsent().is_empty() {
-            // The write goes through tokio instead of `socket2`, because tokio asks the system not to raise SIGPIPE.
-            let _ = self.tcp.try_write(self.records.unsent());
-        }
-        close(&self.tcp);
+        self.carrier.close_after(self.records.unsent());
     }
 
     /// Reads plaintext that was decrypted already: see [`Transport::read_now`](crate::Transport::read_now).
@@ -112,8 +107,8 @@ impl TlsStream {
 
 impl AsyncRead for TlsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, records } = self.get_mut();
-        records.poll_read(tcp, cx, buf)
+        let Self { carrier, records } = self.get_mut();
+        records.poll_read(carrier, cx, buf)
     }
 }
 
@@ -127,8 +122,8 @@ impl AsyncWrite for TlsStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { tcp, records } = self.get_mut();
-        records.poll_write(tcp, cx, bufs)
+        let Self { carrier, records } = self.get_mut();
+        records.poll_write(carrier, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -136,13 +131,13 @@ impl AsyncWrite for TlsStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, records } = self.get_mut();
-        records.poll_flush(tcp, cx)
+        let Self { carrier, records } = self.get_mut();
+        records.poll_flush(carrier, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, records } = self.get_mut();
-        records.poll_shutdown(tcp, cx)
+        let Self { carrier, records } = self.get_mut();
+        records.poll_shutdown(carrier, cx)
     }
 }
 
@@ -157,7 +152,9 @@ mod tests {
     use std::time::Duration;
 
     use rustls::{ServerConfig, ServerConnection};
+    use socket2::SockRef;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio_rustls::server;
 
     use super::super::config::tests::{Authority, connect};
@@ -174,6 +171,14 @@ mod tests {
         server.flush().await.unwrap();
         client.read_exact(&mut [0; 4]).await.unwrap();
         (client, server)
+    }
+
+    /// Returns the socket of a stream.
+    fn tcp(stream: &TlsStream) -> &TcpStream {
+        match &stream.carrier {
+            Carrier::Tcp(tcp) => tcp,
+            Carrier::Tls(_) => panic!("the stream is inside TLS with a proxy"),
+        }
     }
 
     /// Blocks the runtime's only thread, so that the reactor does not notice bytes that arrive during the sleep.
@@ -193,7 +198,7 @@ mod tests {
         let (mut client, mut server) = (client.unwrap().stream, server.unwrap());
         server.flush().await.unwrap();
         block();
-        assert_ne!(SockRef::from(&client.tcp).peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap(), 0);
+        assert_ne!(SockRef::from(tcp(&client)).peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap(), 0);
         assert_eq!((client.look(), client.look()), (Look::Silent, Look::Silent));
         assert_eq!(client.look_inside(), Look::Silent);
         server.write_all(b"ok").await.unwrap();
@@ -236,7 +241,7 @@ mod tests {
             let config = authority.server(&["localhost"]);
             let server = tokio::task::spawn_blocking(move || accept(&listener, config));
             let name = ServerName::try_from("localhost").unwrap();
-            let mut client = TlsStream::connect(authority.client().await, name, tcp).await.unwrap();
+            let mut client = TlsStream::connect(authority.client().await, name, tcp.into()).await.unwrap();
             let (mut tcp, mut tls, tickets) = server.await.unwrap();
             let (first, second) = tickets.split_at(at.min(tickets.len() - 1));
             tcp.write_all(first).unwrap();

@@ -21,8 +21,8 @@ use handclasp::header::{self, HeaderMap, HeaderName, HeaderValue};
 use handclasp::redirect::Policy;
 use handclasp::tls::{self, CertificateRevocationList};
 use handclasp::{
-    Body, Certificate, Client, ClientBuilder, Error, Identity, IntoUrl, Method, RequestBuilder, Response,
-    Result, StatusCode, Upgraded, Url, Version,
+    Body, Certificate, Client, ClientBuilder, Error, Identity, IntoUrl, Method, NoProxy, Proxy,
+    RequestBuilder, Response, Result, StatusCode, Upgraded, Url, Version,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,6 +41,11 @@ async fn crate_items<U: IntoUrl>(url: U) -> Result<Body> {
     let sent: Result<Response> = request.header(header::ACCEPT, "text/plain").send().await;
     is_error(&sent.unwrap_err());
     let _: bool = response.status() == StatusCode::OK && response.version() == Version::HTTP_11;
+    let proxy: Proxy = Proxy::all("http://proxy.example:3128")?.basic_auth("user", "password");
+    let none: Option<NoProxy> = NoProxy::from_string("localhost").or_else(NoProxy::from_env);
+    let proxy = proxy.custom_http_auth(HeaderValue::from_static("Bearer x")).headers(HeaderMap::new());
+    let _: [Proxy; 3] = [proxy.no_proxy(none), Proxy::http("p.example")?, Proxy::https(root.clone())?];
+    let _ = Proxy::custom(move |_| Some(root.clone()));
     let upgraded: Upgraded = response.upgrade().await?;
     connection(upgraded);
     Ok(Body::from("text"))
@@ -100,6 +105,7 @@ fn client_builder(
         builder.http1_title_case_headers().http1_allow_obsolete_multiline_headers_in_responses(true);
     let builder = builder.http1_ignore_invalid_headers_in_responses(true);
     let builder = builder.http1_allow_spaces_after_header_name_in_responses(true);
+    let builder = builder.no_proxy().proxy(Proxy::all("socks5://proxy.example")?);
     let builder = builder.add_root_certificate(Certificate::from_pem(b"")?);
     let builder = builder.tls_certs_merge([Certificate::from_pem(b"")?]);
     let builder = builder.tls_certs_only(Certificate::from_pem_bundle(b"")?);

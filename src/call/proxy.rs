@@ -1,0 +1,79 @@
+//! The proxy of a hop: which proxy is chosen, and what the request's head says to the proxy.
+//!
+//! This module does no I/O. Invariants: the fields of a proxy are added to the head of one attempt, and never to the fields
+//! of the request, so that no redirect and no other origin gets them. Without proxies, nothing is asked and nothing is
+//! changed.
+
+use http::header::PROXY_AUTHORIZATION;
+use http::{HeaderMap, Method, Uri};
+
+use super::{Environment, Settings};
+use crate::codec::Target;
+use crate::connect::{Via, Wanted};
+use crate::error::{Error, Result};
+use crate::pool::key::RouteRef;
+
+/// Returns the way of a request to its origin.
+///
+/// # Errors
+///
+/// If the proxy that the request should go through cannot be used, or if the address filter refuses the request.
+#[inline]
+pub(super) fn choose(
+    env: &Environment,
+    settings: &Settings,
+    method: &Method,
+    uri: &Uri,
+    route: RouteRef<'_>,
+) -> Result<Via> {
+    let proxies = settings.proxies.as_ref().unwrap_or(&env.request.proxies);
+    if proxies.is_empty() {
+        return Ok(Via::Direct);
+    }
+    let (is_https, host, port) = (route.is_https(), route.host(), route.port());
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let filter = env.request.filter.as_ref();
+    proxies.choose(Wanted { method, uri, is_https, host, port, filter })
+}
+
+/// Completes the fields of an attempt that goes through a proxy.
+///
+/// A proxy that forwards the request gets its own fields, unless the caller has set fields of the same names. An origin at
+/// the end of a tunnel does not get the caller's `Proxy-Authorization`, which is for a proxy:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. The caller's CONNECT asks another proxy at the end of the
+/// tunnel, so that CONNECT keeps the field.
+///
+/// # Errors
+///
+/// If there are too many fields.
+pub(super) fn complete(via: &Via, method: &Method, headers: &mut HeaderMap) -> Result<()> {
+    match via {
+        Via::Direct => {}
+        Via::Tunnel(_) if *method == Method::CONNECT => {}
+        Via::Tunnel(_) => {
+            headers.remove(PROXY_AUTHORIZATION);
+        }
+        Via::Forward(proxy) => {
+            let own: Vec<_> =
+                proxy.fields().keys().filter(|name| !headers.contains_key(*name)).cloned().collect();
+            for name in own {
+                for value in proxy.fields().get_all(&name) {
+                    if headers.try_append(name.clone(), value.clone()).is_err() {
+                        return Err(Error::request("the request has too many header fields: send fewer"));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the target of a request. A proxy that forwards the request gets the whole URL:
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2>.
+pub(super) fn target<'a>(via: Option<&Via>, target: Target<'a>, uri: &'a Uri) -> Target<'a> {
+    match (via, target) {
+        (Some(Via::Forward(_)), Target::Origin(_)) => Target::Absolute(uri),
+        (Some(Via::Forward(_)), Target::Asterisk) => Target::AbsoluteAsterisk(uri),
+        _ => target,
+    }
+}

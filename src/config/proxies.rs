@@ -1,0 +1,55 @@
+//! The settings of proxies.
+
+use super::ClientBuilder;
+use crate::connect::{Proxies, Proxy};
+
+/// # Proxies
+impl ClientBuilder {
+    /// Adds a proxy. The first proxy that applies to a request is used, in the order of these calls. A request to which no
+    /// proxy applies goes to its origin directly.
+    ///
+    /// Without a call of this method or of [`no_proxy`](Self::no_proxy), the proxies come from the environment variables
+    /// `http_proxy` and `HTTP_PROXY`, `https_proxy` and `HTTPS_PROXY`, `all_proxy` and `ALL_PROXY`, and the hosts without a
+    /// proxy from `no_proxy` and `NO_PROXY` (see [`NoProxy`](crate::NoProxy)). These rules apply to the variables:
+    ///
+    /// - The name in lower case comes first. An empty variable counts as one that is not set.
+    /// - `HTTP_PROXY` is not read if `REQUEST_METHOD` is set, because a header field of a CGI request can set `HTTP_PROXY`.
+    /// - Requests to `localhost` and to loopback addresses never go through a proxy of the environment.
+    /// - If a variable is not the URL of a proxy, the requests that would use this proxy fail with
+    ///   [`ErrorKind::Proxy`](crate::ErrorKind::Proxy).
+    /// - The environment is read once, when the client is built.
+    ///
+    /// The route of a connection contains the proxy and its credentials. Connections by different proxies, or with
+    /// different credentials, are never shared. The [connect timeout](Self::connect_timeout) covers the dialog with the
+    /// proxy. TLS with an https proxy has the client's settings of TLS, the client's certificate among them, and resumes no
+    /// session. A [`connector`](Self::connector) uses no proxies.
+    ///
+    /// [`build`](Self::build) reports credentials that the proxy's protocol cannot carry.
+    /// [`RequestBuilder::proxy`](crate::RequestBuilder::proxy) sets the proxy of one request.
+    ///
+    /// ```
+    /// use handclasp::{NoProxy, Proxy};
+    ///
+    /// # fn main() -> handclasp::Result<()> {
+    /// let proxy = Proxy::all("http://proxy.example:3128")?.basic_auth("user", "password");
+    /// let proxy = proxy.no_proxy(NoProxy::from_string("localhost, .internal.example"));
+    /// let client = handclasp::Client::builder().proxy(proxy).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        match self.proxies.take().unwrap_or_default().and(proxy) {
+            Ok(proxies) => self.proxies = Some(proxies),
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+        }
+        self
+    }
+
+    /// Removes all proxies, and takes none from the environment.
+    pub fn no_proxy(mut self) -> Self {
+        self.proxies = Some(Proxies::NONE);
+        self
+    }
+}

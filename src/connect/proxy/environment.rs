@@ -1,0 +1,98 @@
+//! The environment variables that name proxies.
+//!
+//! This file reads no environment itself: the caller gives a function that looks a variable up. Invariant: a variable that
+//! a header field of a CGI request can set is never used.
+
+/// The values of the variables.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Variables {
+    /// Proxy for http URLs, and the name of its variable.
+    pub(super) http: Option<(&'static str, String)>,
+    /// Proxy for https URLs, and the name of its variable.
+    pub(super) https: Option<(&'static str, String)>,
+    /// Hosts without a proxy.
+    pub(super) no_proxy: Option<String>,
+}
+
+/// Reads the variables. For each, the name in lower case comes first, as in curl. An empty variable counts as one that is
+/// not set.
+pub(super) fn read(get: impl Fn(&str) -> Option<String>) -> Variables {
+    let set = |name: &'static str| Some((name, get(name).filter(|value| !value.trim_ascii().is_empty())?));
+    // A CGI server turns the header field `Proxy` into `HTTP_PROXY`: <https://httpoxy.org>. The server always sets
+    // REQUEST_METHOD, <https://www.rfc-editor.org/rfc/rfc3875#section-4.1.12>. No header field can set the other variables,
+    // because `HTTP_` precedes the names of all fields.
+    let is_cgi = get("REQUEST_METHOD").is_some();
+    let for_http = || if is_cgi { None } else { set("HTTP_PROXY") };
+    let for_all = || set("all_proxy").or_else(|| set("ALL_PROXY"));
+    Variables {
+        http: set("http_proxy").or_else(for_http).or_else(for_all),
+        https: set("https_proxy").or_else(|| set("HTTPS_PROXY")).or_else(for_all),
+        no_proxy: no_proxy(get),
+    }
+}
+
+/// Reads the list of hosts without a proxy.
+pub(super) fn no_proxy(get: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let set = |name| get(name).filter(|value| !value.trim_ascii().is_empty());
+    set("no_proxy").or_else(|| set("NO_PROXY"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(set: &[(&str, &str)]) -> [Option<String>; 3] {
+        let get = |name: &str| {
+            let value = set.iter().find(|(known, _)| *known == name);
+            value.map(|(_, value)| (*value).to_owned())
+        };
+        let Variables { http, https, no_proxy } = read(get);
+        [http.map(|(_, value)| value), https.map(|(_, value)| value), no_proxy]
+    }
+
+    /// The rows say where curl (its manual page, section ENVIRONMENT) and Go (`golang.org/x/net/http/httpproxy`) differ.
+    #[test]
+    fn a_61_each_variable_is_read_by_the_table() {
+        let none = [None, None, None];
+        for (set, expected) in [
+            (&[][..], none),
+            (
+                &[("http_proxy", "a"), ("https_proxy", "b"), ("no_proxy", "c")],
+                [Some("a"), Some("b"), Some("c")],
+            ),
+            // In curl, HTTP_PROXY is never read. Go reads it, except in CGI.
+            (
+                &[("HTTP_PROXY", "a"), ("HTTPS_PROXY", "b"), ("NO_PROXY", "c")],
+                [Some("a"), Some("b"), Some("c")],
+            ),
+            // In Go, upper case comes first.
+            (&[("http_proxy", "a"), ("HTTP_PROXY", "b")], [Some("a"), None, None]),
+            (&[("HTTPS_PROXY", "b"), ("https_proxy", "a")], [None, Some("a"), None]),
+            (&[("NO_PROXY", "b"), ("no_proxy", "a")], [None, None, Some("a")]),
+            // Go does not read ALL_PROXY.
+            (&[("all_proxy", "a")], [Some("a"), Some("a"), None]),
+            (&[("ALL_PROXY", "a")], [Some("a"), Some("a"), None]),
+            (&[("ALL_PROXY", "b"), ("all_proxy", "a")], [Some("a"), Some("a"), None]),
+            (&[("ALL_PROXY", "a"), ("https_proxy", "b")], [Some("a"), Some("b"), None]),
+            (&[("ALL_PROXY", "a"), ("HTTP_PROXY", "b")], [Some("b"), Some("a"), None]),
+            // An empty variable counts as one that is not set, as in curl and Go.
+            (&[("http_proxy", ""), ("HTTP_PROXY", "b"), ("no_proxy", " ")], [Some("b"), None, None]),
+            (&[("https_proxy", " "), ("ALL_PROXY", "a")], [Some("a"), Some("a"), None]),
+            // In CGI, a header field may have set HTTP_PROXY. In Go, a request fails if HTTP_PROXY would be used.
+            (&[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "a")], none),
+            (&[("REQUEST_METHOD", ""), ("HTTP_PROXY", "a")], none),
+            (
+                &[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "a"), ("ALL_PROXY", "b")],
+                [Some("b"), Some("b"), None],
+            ),
+            (
+                &[("REQUEST_METHOD", "GET"), ("http_proxy", "a"), ("HTTPS_PROXY", "b")],
+                [Some("a"), Some("b"), None],
+            ),
+            (&[("Http_Proxy", "a"), ("HTTP_PROXY_X", "b")], none),
+        ] {
+            let expected = expected.map(|value: Option<&str>| value.map(str::to_owned));
+            assert_eq!(variables(set), expected, "A-61 {set:?}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Proxies: their settings, the choice of a proxy for a request, and the dialog that opens a connection through a proxy.
+//!
+//! `settings.rs` has the settings and the choice, with `environment.rs` and `no_proxy.rs`. `server.rs` reads the URL of a
+//! proxy. `socks.rs` and `connect.rs` are the dialogs as bytes, without I/O, and `refusal.rs` has the reasons for which a proxy
+//! opens no connection. `tunnel.rs` runs a dialog over a stream. Invariant: the credentials of a proxy are sent to that proxy
+//! only, and are never printed.
+
+mod connect;
+mod environment;
+mod no_proxy;
+mod refusal;
+mod server;
+mod settings;
+mod socks;
+mod tunnel;
+
+pub use self::no_proxy::NoProxy;
+pub(crate) use self::server::{Kind, ProxyServer};
+pub use self::settings::Proxy;
+pub(crate) use self::settings::{Proxies, Wanted};
+pub(crate) use self::socks::Asked;
+pub(crate) use self::tunnel::through;

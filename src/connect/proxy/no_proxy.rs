@@ -1,0 +1,253 @@
+//! The hosts to which requests go without a proxy, as `NO_PROXY` names them.
+//!
+//! This file does no I/O and looks up no name. Invariant: an address is matched by addresses and networks only, and never
+//! by the end of its text.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Hosts to which requests go without a proxy.
+///
+/// The list has the form of the environment variable `NO_PROXY`: entries that are separated by commas or blanks. Letter
+/// case and a dot at the end of a name do not matter. An entry that has none of these forms is ignored, as in curl and
+/// Go:
+///
+/// | entry | hosts without a proxy | in curl | in Go |
+/// |---|---|---|---|
+/// | `*` | all | only if the whole list is `*` | the same |
+/// | `example.com` | `example.com` and all names that end in `.example.com` | the same | the same |
+/// | `.example.com` | the same as `example.com` | the same | only names that end in `.example.com` |
+/// | `*.example.com` | only names that end in `.example.com` | none | the same |
+/// | `example.com:8080` | as `example.com`, and only for this port | none | the same |
+/// | `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]` | this address | the same, without brackets only | the same |
+/// | `192.0.2.1:8080`, `[2001:db8::1]:8080` | this address, and only for this port | none | the same |
+/// | `10.0.0.0/8`, `fd00::/8` | the addresses of this network | the same | the same |
+///
+/// No name is looked up: an address or a network matches only a URL that names an address. An IPv4 address matches its
+/// IPv4-mapped IPv6 address too. An address, with or without a zone, is never matched by the end of its text: `.1` and
+/// `%25.example.com` are ends of names, and Go has matched addresses by them.
+///
+/// ```
+/// use handclasp::{NoProxy, Proxy};
+///
+/// # fn main() -> handclasp::Result<()> {
+/// let direct = NoProxy::from_string("localhost, .internal.example, 10.0.0.0/8, [::1]");
+/// let proxy = Proxy::all("http://proxy.example:3128")?.no_proxy(direct);
+/// let client = handclasp::Client::builder().proxy(proxy).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoProxy {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    All,
+    Network(IpNet),
+    /// Address, and the port if the entry has one.
+    Address(IpAddr, Option<u16>),
+    /// Name in lower case without dots at its ends.
+    Name {
+        name: String,
+        /// Whether only longer names match.
+        is_suffix: bool,
+        port: Option<u16>,
+    },
+}
+
+impl NoProxy {
+    /// Reads a list in the form of `NO_PROXY`. Returns `None` if the list has no valid entry.
+    pub fn from_string(list: &str) -> Option<Self> {
+        let entries = list.split(|char: char| char == ',' || char.is_ascii_whitespace());
+        let entries: Vec<_> = entries.filter_map(Entry::parse).collect();
+        if entries.is_empty() { None } else { Some(Self { entries }) }
+    }
+
+    /// Whether requests to this host and port go without a proxy. `host` has the form that a host has in a URI.
+    pub(super) fn contains(&self, host: &str, port: u16) -> bool {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let address: Option<IpAddr> = bare.unwrap_or(host).parse().ok();
+        // A host with a colon or a zone is an address, even if the address is not valid.
+        let is_name = address.is_none() && !host.contains(['[', ':', '%']);
+        self.entries.iter().any(|entry| match entry {
+            Entry::All => true,
+            Entry::Network(network) => address.is_some_and(|address| {
+                network.contains(&address) || network.contains(&address.to_canonical())
+            }),
+            Entry::Address(own, own_port) => {
+                address.is_some_and(|address| address.to_canonical() == own.to_canonical())
+                    && own_port.is_none_or(|own| own == port)
+            }
+            Entry::Name { name, is_suffix, port: own_port } => {
+                is_name && own_port.is_none_or(|own| own == port) && matches(host, name, *is_suffix)
+            }
+        })
+    }
+}
+
+impl Entry {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "*" {
+            return Some(Self::All);
+        }
+        if text.contains('/') {
+            return text.parse().ok().map(Self::Network);
+        }
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address, None));
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let (address, port) = rest.split_once(']')?;
+            return Some(Self::Address(IpAddr::V6(address.parse().ok()?), port_of(port)?));
+        }
+        let colon = text.find(':').unwrap_or(text.len());
+        let (name, port) = (&text[..colon], port_of(&text[colon..])?);
+        if let Ok(address) = name.parse() {
+            return Some(Self::Address(address, port));
+        }
+        let (name, is_suffix) = match name.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (name.strip_prefix('.').unwrap_or(name), false),
+        };
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let is_valid = !name.is_empty() && !name.starts_with('.') && !name.contains(['*', '%', '[', ']']);
+        is_valid.then_some(Self::Name { name, is_suffix, port })
+    }
+}
+
+/// Reads `:port`. Returns `Some(None)` for an empty text, and `None` for any other text.
+fn port_of(text: &str) -> Option<Option<u16>> {
+    let Some(digits) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let port = digits.parse().ok().filter(|port| is_number && *port > 0)?;
+    Some(Some(port))
+}
+
+/// Whether `host` is `name`, or ends in `name` after a dot.
+fn matches(host: &str, name: &str, is_suffix: bool) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).as_bytes();
+    let Some(start) = host.len().checked_sub(name.len()) else { return false };
+    let is_end = host[start..].eq_ignore_ascii_case(name.as_bytes());
+    let is_at_dot = start > 1 && host[start - 1] == b'.';
+    is_end && (is_at_dot || (start == 0 && !is_suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry, the hosts and ports that the entry spares, and those that it does not spare.
+    type Row = (&'static str, &'static [(&'static str, u16)], &'static [(&'static str, u16)]);
+
+    /// Each entry, and what differs in curl (`lib/noproxy.c`) and in Go (`golang.org/x/net/http/httpproxy`).
+    const TABLE: &[Row] = &[
+        // In curl, `*` counts only if it is the whole list.
+        ("a.test, *", &[("b.test", 80), ("10.0.0.1", 80), ("[::1]", 443), ("[fe80::1%25x]", 80)], &[]),
+        (
+            "example.com",
+            &[("example.com", 80), ("a.example.com", 443), ("EXAMPLE.com", 80), ("b.a.Example.Com", 1)],
+            &[("nonexample.com", 80), ("example.com.evil.test", 80), ("example", 80), ("com", 80)],
+        ),
+        ("Example.COM.", &[("example.com", 80), ("example.com.", 80), ("a.example.com.", 80)], &[]),
+        // In Go, a leading dot leaves the name itself out.
+        (".example.com", &[("example.com", 80), ("a.example.com", 80)], &[("nonexample.com", 80)]),
+        // In curl, `*.` matches nothing.
+        ("*.example.com", &[("a.example.com", 80), ("b.a.example.com", 80)], &[("example.com", 80)]),
+        ("*.example.com", &[], &[("xexample.com", 80), (".example.com", 80)]),
+        // In curl, an entry with a port matches nothing.
+        ("example.com:8080", &[("example.com", 8080), ("a.example.com", 8080)], &[("example.com", 80)]),
+        (".example.com:8080", &[("a.example.com", 8080)], &[("a.example.com", 808)]),
+        (
+            "192.0.2.1",
+            &[("192.0.2.1", 80), ("[::ffff:192.0.2.1]", 80)],
+            &[("192.0.2.10", 80), ("1.192.0.2.1", 80)],
+        ),
+        ("192.0.2.1:8080", &[("192.0.2.1", 8080)], &[("192.0.2.1", 80)]),
+        ("::ffff:192.0.2.1", &[("192.0.2.1", 80)], &[("192.0.2.2", 80)]),
+        ("2001:DB8::1", &[("[2001:db8::1]", 80), ("[2001:db8:0::1]", 443)], &[("[2001:db8::2]", 80)]),
+        ("[2001:db8::1]", &[("[2001:db8::1]", 80)], &[("[2001:db8::10]", 80)]),
+        ("[2001:db8::1]:443", &[("[2001:db8::1]", 443)], &[("[2001:db8::1]", 80)]),
+        (
+            "10.0.0.0/8",
+            &[("10.0.0.0", 80), ("10.255.255.255", 1), ("[::ffff:10.1.2.3]", 80)],
+            &[("11.0.0.1", 80), ("10.a.test", 80), ("[::a00:1]", 80)],
+        ),
+        // The bits after the length of the network do not matter.
+        ("10.1.2.3/8", &[("10.9.9.9", 80)], &[("9.1.2.3", 80)]),
+        ("0.0.0.0/0", &[("192.0.2.1", 80)], &[("[2001:db8::1]", 80), ("a.test", 80)]),
+        ("fd00::/8", &[("[fd12::1]", 80)], &[("[fe80::1]", 80), ("fd00", 80)]),
+        // A name ends where a label ends. In Go, the ends of addresses are matched too.
+        ("0.1", &[("x.0.1", 80)], &[("127.0.0.1", 80), ("10.0.0.1", 80)]),
+        (".1", &[], &[("127.0.0.1", 80)]),
+        // A-61: an address with a zone is never matched by its end.
+        (
+            "example.com, ::1, fe80::/10",
+            &[],
+            &[
+                ("[::1%25.example.com]", 80),
+                ("[fe80::1%25example.com]", 80),
+                ("::1%.example.com", 80),
+                ("[example.com", 80),
+            ],
+        ),
+        (" a.test\t,,b.test c.test,\n", &[("a.test", 80), ("b.test", 80), ("c.test", 80)], &[("d.test", 80)]),
+    ];
+
+    #[test]
+    fn a_61_each_form_of_an_entry_matches_by_the_table() {
+        for (list, spared, others) in TABLE {
+            let no_proxy = NoProxy::from_string(list).unwrap();
+            for (host, port) in *spared {
+                assert!(no_proxy.contains(host, *port), "A-61 {list:?} {host}:{port}");
+            }
+            for (host, port) in *others {
+                assert!(!no_proxy.contains(host, *port), "A-61 {list:?} {host}:{port}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_61_an_entry_of_another_form_matches_nothing() {
+        for list in [
+            "",
+            " , ",
+            ".",
+            "..",
+            "*.",
+            "*x",
+            "a.*.test",
+            "**",
+            "*:80",
+            ":80",
+            "a.test:",
+            "a.test:0",
+            "a.test:65536",
+            "a.test:+80",
+            "a.test:http",
+            "a.test:80:90",
+            "..a.test",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "a.test/8",
+            "/",
+            "fd00::/129",
+            "[::1",
+            "[::1]80",
+            "[::1]:",
+            "[192.0.2.1]",
+            "[a.test]",
+            "fe80::1%eth0",
+            "[fe80::1%25eth0]",
+            "%25.example.com",
+        ] {
+            assert_eq!(NoProxy::from_string(list), None, "A-61 {list:?}");
+        }
+        let rest = NoProxy::from_string("10.0.0.0/33, a.test:x, b.test").unwrap();
+        assert!(
+            rest.contains("b.test", 80) && !rest.contains("a.test", 80) && !rest.contains("10.0.0.1", 80)
+        );
+    }
+}

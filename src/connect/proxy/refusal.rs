@@ -1,0 +1,157 @@
+//! The reasons for which a proxy makes no connection to a destination.
+//!
+//! This file knows neither sockets nor the settings of proxies. Invariant: no text contains a byte of the proxy's answer,
+//! except the names of authentication schemes.
+
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::codec::{Misuse, ProtocolError};
+use crate::connect::Scope;
+
+/// Reason for which a proxy makes no connection. `Display` continues a sentence whose subject is the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The proxy answered CONNECT with a status that opens no tunnel.
+    Status(StatusCode),
+    /// The proxy answered 407: it asks for credentials, or does not accept the credentials that it got.
+    Credentials {
+        has_sent: bool,
+        /// Names of the authentication schemes that the proxy accepts.
+        schemes: Vec<String>,
+    },
+    /// The answer to CONNECT breaks the rules of HTTP/1.1.
+    Http(ProtocolError),
+    /// CONNECT cannot be sent.
+    Unsendable(Misuse),
+    /// The answer is not of this version of SOCKS. The number is the version that came.
+    SocksVersion(u8),
+    /// The proxy accepts none of the ways of authentication that the client has offered.
+    SocksMethods { has_offered_password: bool },
+    /// The proxy chose a way of authentication that the client has not offered.
+    SocksMethod(u8),
+    /// The answer to the user and the password is malformed.
+    SocksLogin,
+    /// The proxy does not accept the user and the password.
+    SocksLoginRefused,
+    /// A byte that must be zero is another byte.
+    SocksReserved,
+    /// The proxy names an address of an unknown type.
+    SocksAddressType(u8),
+    /// The proxy made no connection. The number is the reply code of SOCKS5.
+    Socks5(u8),
+    /// The proxy made no connection. The number is the reply code of SOCKS4.
+    Socks4(u8),
+    /// The destination's name is longer than a message of SOCKS can say.
+    NameTooLong(usize),
+    /// The destination's name is empty or has a byte that a message of SOCKS cannot say.
+    BadName,
+    /// SOCKS4 has no addresses of this family.
+    NoIpv6,
+    /// The user or the password is longer than a message of SOCKS can say.
+    LoginTooLong,
+    /// Bytes follow the answer that opened the connection.
+    EarlyBytes,
+    /// The proxy closed the connection before the end of its answer.
+    Closed,
+}
+
+impl Refusal {
+    /// Returns which other dials would be refused in the same way.
+    pub(super) fn scope(&self) -> Scope {
+        match self {
+            // The proxy or the server may be busy, and a broken answer may be repaired by the next answer.
+            Self::Status(status) if status.is_server_error() => Scope::Attempt,
+            Self::Socks5(1 | 6) | Self::EarlyBytes | Self::Closed => Scope::Attempt,
+            _ => Scope::Host,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Status(status) => return write!(f, "answered CONNECT with {status} and opened no tunnel"),
+            Self::Credentials { has_sent, schemes } => {
+                f.write_str(match has_sent {
+                    false => "asks for credentials (407): give a user and a password by Proxy::basic_auth",
+                    true => "does not accept the credentials (407): check the user and the password",
+                })?;
+                let Some((last, others)) = schemes.split_last() else { return Ok(()) };
+                f.write_str("; the proxy accepts ")?;
+                others.iter().try_for_each(|scheme| write!(f, "{scheme}, "))?;
+                return f.write_str(last);
+            }
+            Self::Http(_) => "sent no valid answer to CONNECT: check the URL and the scheme of the proxy",
+            Self::Unsendable(_) => "cannot be asked for this destination",
+            Self::SocksVersion(version) => {
+                return write!(
+                    f,
+                    "answered with version {version} of SOCKS: check the URL and the scheme of the proxy"
+                );
+            }
+            Self::SocksMethods { has_offered_password: false } => {
+                "accepts no client without credentials (RFC 1928, section 3): give a user and a password"
+            }
+            Self::SocksMethods { .. } => {
+                "accepts no user and password (RFC 1928, section 3): other ways of authentication are not supported"
+            }
+            Self::SocksMethod(method) => {
+                return write!(
+                    f,
+                    "chose the authentication method {method}, which was not offered (RFC 1928, section 3)"
+                );
+            }
+            Self::SocksLogin => "sent a malformed answer to the user and the password (RFC 1929, section 2)",
+            Self::SocksLoginRefused => "does not accept the user and the password (RFC 1929, section 2)",
+            Self::SocksReserved => "sent a reply whose reserved byte is not zero (RFC 1928, section 6)",
+            Self::SocksAddressType(kind) => {
+                return write!(f, "sent a reply with the unknown address type {kind} (RFC 1928, section 6)");
+            }
+            Self::Socks5(code) => {
+                let why = socks5_reply(*code);
+                return write!(f, "made no connection: {why} (SOCKS reply {code})");
+            }
+            Self::Socks4(code) => {
+                let why = socks4_reply(*code);
+                return write!(f, "made no connection: {why} (SOCKS reply {code})");
+            }
+            Self::NameTooLong(length) => {
+                return write!(f, "cannot be asked for a name of {length} bytes: SOCKS carries at most 255");
+            }
+            Self::BadName => "cannot be asked for this name, which SOCKS cannot carry",
+            Self::NoIpv6 => "cannot be asked for an IPv6 address by SOCKS4: use socks5 or socks5h",
+            Self::LoginTooLong => {
+                "cannot be given this user and password: SOCKS carries at most 255 bytes of each"
+            }
+            Self::EarlyBytes => "sent bytes after its answer, before anything was sent over the connection",
+            Self::Closed => "closed the connection before the end of its answer",
+        })
+    }
+}
+
+/// Returns the meaning of a reply of SOCKS5: <https://www.rfc-editor.org/rfc/rfc1928#section-6>.
+fn socks5_reply(code: u8) -> &'static str {
+    match code {
+        1 => "general failure of the proxy",
+        2 => "the rules of the proxy do not allow the connection",
+        3 => "the network cannot be reached",
+        4 => "the host cannot be reached",
+        5 => "the host refused the connection",
+        6 => "the time to live expired",
+        7 => "the proxy does not support the command",
+        8 => "the proxy does not support the type of address",
+        _ => "unknown reason",
+    }
+}
+
+/// Returns the meaning of a reply of SOCKS4: <https://www.openssh.com/txt/socks4.protocol>.
+fn socks4_reply(code: u8) -> &'static str {
+    match code {
+        91 => "the proxy rejected the request, or the request failed",
+        92 => "the proxy could not ask for the identity of the client",
+        93 => "the identity of the client is another than the user in the request",
+        _ => "unknown reason",
+    }
+}

@@ -1,0 +1,473 @@
+//! The settings of proxies, and the choice of a proxy for a request.
+//!
+//! This file does no I/O. Invariants: the first rule that applies decides. A proxy that cannot be used fails the request:
+//! the request never goes without a proxy instead. A proxy that looks names up is chosen only if the address filter allows
+//! what the proxy is asked for.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use http::{Method, Uri};
+
+use super::environment::{self, Variables};
+use super::no_proxy::NoProxy;
+use super::server::ProxyServer;
+use crate::connect::destination::{Destination, Via};
+use crate::connect::filter::AddressFilter;
+use crate::error::{Error, ErrorKind, Phase, Result};
+
+/// A proxy, and the requests that go through the proxy.
+///
+/// The scheme of the proxy's URL says how the proxy is spoken to:
+///
+/// | scheme | protocol | names are looked up by | default port |
+/// |---|---|---|---|
+/// | `http`, or no scheme | HTTP | the proxy | 80 |
+/// | `https` | HTTP over TLS | the proxy | 443 |
+/// | `socks5` | SOCKS5 (RFC 1928) | the client | 1080 |
+/// | `socks5h` | SOCKS5 | the proxy | 1080 |
+/// | `socks4` | SOCKS4, IPv4 only | the client | 1080 |
+/// | `socks4a` | SOCKS4a | the proxy | 1080 |
+///
+/// An HTTP proxy forwards requests to http URLs: it reads them, and one connection to the proxy serves all origins. For
+/// https, the proxy opens a tunnel by CONNECT (<https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6>): TLS is made with
+/// the origin inside the tunnel, and the tunnel is reused for that origin only. SOCKS proxies open a connection for each
+/// origin. [`tunnel`](Self::tunnel) asks for tunnels to http URLs too.
+///
+/// The user and the password of the proxy's URL are sent to the proxy: as Basic to HTTP proxies, by RFC 1929 to SOCKS5
+/// proxies, and the user alone to SOCKS4 proxies. The client sends them to that proxy only, never to an origin, and never
+/// prints them. Characters that end a part of a URL, such as `/`, `#` and `@`, have to be percent-encoded in a password.
+///
+/// A client takes its proxies from the environment unless [`ClientBuilder::proxy`](crate::ClientBuilder::proxy) or
+/// [`ClientBuilder::no_proxy`](crate::ClientBuilder::no_proxy) is called.
+///
+/// ```
+/// use handclasp::Proxy;
+///
+/// # fn main() -> handclasp::Result<()> {
+/// let client = handclasp::Client::builder()
+///     .proxy(Proxy::https("http://user:password@proxy.example:3128")?)
+///     .proxy(Proxy::http("socks5h://127.0.0.1:9050")?)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Proxy {
+    intercepts: Intercepts,
+    to: To,
+    login: Option<(String, String)>,
+    /// Fields for an HTTP proxy, among them the credentials of `custom_http_auth`.
+    fields: HeaderMap,
+    no_proxy: Option<NoProxy>,
+    tunnels: bool,
+    filters_addresses: bool,
+}
+
+/// The schemes of the URLs that go through a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intercepts {
+    Http,
+    Https,
+    All,
+}
+
+/// Where a proxy is.
+#[derive(Clone)]
+enum To {
+    Server(ProxyServer),
+    Custom(Arc<Custom>),
+}
+
+type Custom = dyn Fn(&Uri) -> Option<Result<ProxyServer>> + Send + Sync;
+
+impl Proxy {
+    /// Returns a proxy for requests to http URLs.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if the text is not the URL of a proxy. The error shows no part of
+    /// the text.
+    pub fn http(url: impl AsRef<str>) -> Result<Self> {
+        Self::new(Intercepts::Http, url.as_ref())
+    }
+
+    /// Returns a proxy for requests to https URLs.
+    ///
+    /// # Errors
+    ///
+    /// See [`http`](Self::http).
+    pub fn https(url: impl AsRef<str>) -> Result<Self> {
+        Self::new(Intercepts::Https, url.as_ref())
+    }
+
+    /// Returns a proxy for all requests.
+    ///
+    /// # Errors
+    ///
+    /// See [`http`](Self::http).
+    pub fn all(url: impl AsRef<str>) -> Result<Self> {
+        Self::new(Intercepts::All, url.as_ref())
+    }
+
+    /// Returns proxies that a function chooses. The function gets the URI of a request, and returns the URL of the proxy
+    /// for this request. With `None`, the next proxy of the client is asked.
+    ///
+    /// The function is called for each request and each redirect, within the request's future, and must not block. If
+    /// the function returns a text that is not the URL of a proxy, the request fails.
+    ///
+    /// ```
+    /// use handclasp::Proxy;
+    ///
+    /// let proxy = Proxy::custom(|uri| (uri.host() == Some("api.example")).then_some("http://proxy.example:3128"));
+    /// let client = handclasp::Client::builder().proxy(proxy).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn custom<F, U>(choose: F) -> Self
+    where
+        F: Fn(&Uri) -> Option<U> + Send + Sync + 'static,
+        U: AsRef<str>,
+    {
+        let choose = move |uri: &Uri| choose(uri).map(|url| ProxyServer::parse(url.as_ref()));
+        Self::of(Intercepts::All, To::Custom(Arc::new(choose)))
+    }
+
+    fn new(intercepts: Intercepts, url: &str) -> Result<Self> {
+        Ok(Self::of(intercepts, To::Server(ProxyServer::parse(url)?)))
+    }
+
+    fn of(intercepts: Intercepts, to: To) -> Self {
+        Self {
+            intercepts,
+            to,
+            login: None,
+            fields: HeaderMap::new(),
+            no_proxy: None,
+            tunnels: false,
+            filters_addresses: false,
+        }
+    }
+
+    /// Sets the user and the password for the proxy. Replaces the user and the password of the proxy's URL. For
+    /// [`custom`](Self::custom), applies to URLs without a user.
+    ///
+    /// A user with a colon, and control characters, are reported when the proxy is given to a client or a request.
+    pub fn basic_auth(mut self, user: &str, password: &str) -> Self {
+        self.login = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Sets the value of `Proxy-Authorization` for an HTTP proxy. A SOCKS proxy is refused when the proxy is given to a
+    /// client or a request.
+    pub fn custom_http_auth(mut self, value: HeaderValue) -> Self {
+        self.fields.insert(PROXY_AUTHORIZATION, value);
+        self
+    }
+
+    /// Sets fields that an HTTP proxy gets with each request that it forwards, and with each CONNECT. An origin gets these
+    /// fields only if the proxy forwards them. A SOCKS proxy is refused when the proxy is given to a client or a request.
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.fields.extend(headers);
+        self
+    }
+
+    /// Sets the hosts to which requests go without this proxy. With `None`, which is the default, there are no such hosts.
+    pub fn no_proxy(mut self, hosts: Option<NoProxy>) -> Self {
+        self.no_proxy = hosts;
+        self
+    }
+
+    /// Sets whether an HTTP proxy opens a tunnel for requests to http URLs too, instead of forwarding them. `false` by
+    /// default. Many proxies allow tunnels to port 443 only.
+    ///
+    /// WebSocket and other protocols that begin with `Upgrade` need a tunnel.
+    pub fn tunnel(mut self, tunnel: bool) -> Self {
+        self.tunnels = tunnel;
+        self
+    }
+
+    /// States whether the proxy itself refuses to connect to the addresses that this client's
+    /// [address filter](crate::ClientBuilder::address_filter) would refuse. `false` by default.
+    ///
+    /// A proxy that looks names up (see the [table](Self)) decides alone which address of a name it connects to. The filter
+    /// of the client does not see this address. So if the client has a filter, a request for a name by way of such a proxy
+    /// fails with [`ErrorKind::AddressRefused`](crate::ErrorKind::AddressRefused). With `true`, the client trusts the proxy
+    /// with names, and the request is sent. Without a filter, the setting changes nothing.
+    ///
+    /// The filter still decides about the address of the proxy, about addresses that a URL names, and about the addresses
+    /// that the client looks up for `socks5` and `socks4`.
+    ///
+    /// ```
+    /// use handclasp::{AddressFilter, Client, Proxy};
+    ///
+    /// # fn main() -> handclasp::Result<()> {
+    /// // A proxy that lets requests out to public addresses only.
+    /// let proxy = Proxy::all("http://10.0.7.20:3128")?.filters_addresses(true);
+    /// let filter = AddressFilter::public_only().allow(["10.0.7.20"])?;
+    /// let client = Client::builder().proxy(proxy).address_filter(filter).build()?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn filters_addresses(mut self, filters: bool) -> Self {
+        self.filters_addresses = filters;
+        self
+    }
+
+    /// Checks the settings, and returns them as a rule.
+    ///
+    /// # Errors
+    ///
+    /// If the proxy's protocol cannot carry the credentials or the fields.
+    fn into_rule(self) -> Result<Rule> {
+        let Self { intercepts, to, login, fields, no_proxy, tunnels, filters_addresses } = self;
+        let complete = move |server: ProxyServer, keeps_login: bool| -> Result<ProxyServer> {
+            let (mut server, mut fields) = (server, fields.clone());
+            if keeps_login && server.has_login() {
+                fields.remove(PROXY_AUTHORIZATION);
+            } else if let Some((user, password)) = &login {
+                server = server.with_login(user.as_bytes(), password.as_bytes())?;
+            }
+            if fields.is_empty() { Ok(server) } else { server.with_fields(fields) }
+        };
+        let server = match to {
+            To::Server(server) => Server::Known(Arc::new(complete(server, false)?)),
+            To::Custom(choose) => Server::Chosen(Arc::new(move |uri: &Uri| {
+                Some(choose(uri)?.and_then(|server| complete(server, true)))
+            })),
+        };
+        Ok(Rule { intercepts, server, no_proxy, tunnels, filters_addresses, is_of_environment: false })
+    }
+}
+
+impl NoProxy {
+    /// Reads the environment variable `no_proxy` or, if it is not set, `NO_PROXY`. Returns `None` if neither has a valid
+    /// entry.
+    pub fn from_env() -> Option<Self> {
+        Self::from_string(&environment::no_proxy(variable)?)
+    }
+}
+
+/// Looks an environment variable up. A byte that is not UTF-8 becomes U+FFFD, which no URL of a proxy may have.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Proxy");
+        out.field("intercepts", &self.intercepts);
+        match &self.to {
+            To::Server(server) => out.field("server", server),
+            To::Custom(_) => out.field("server", &"chosen by a function"),
+        };
+        out.field("no_proxy", &self.no_proxy)
+            .field("tunnels", &self.tunnels)
+            .field("filters_addresses", &self.filters_addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The proxies of a client or of a request. Empty: every request goes without a proxy.
+#[derive(Clone, Default)]
+pub(crate) struct Proxies(Option<Arc<[Rule]>>);
+
+#[derive(Clone)]
+struct Rule {
+    intercepts: Intercepts,
+    server: Server,
+    no_proxy: Option<NoProxy>,
+    tunnels: bool,
+    /// Whether the proxy may be asked for names although the client has an address filter.
+    filters_addresses: bool,
+    /// Whether the rule comes from the environment. Such a rule spares hosts of this machine.
+    is_of_environment: bool,
+}
+
+#[derive(Clone)]
+enum Server {
+    Known(Arc<ProxyServer>),
+    Chosen(Arc<Custom>),
+    /// The value of this environment variable is not the URL of a proxy.
+    Invalid(&'static str),
+}
+
+/// The facts of a request by which a proxy is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) is_https: bool,
+    /// Host as in a URI, without a dot at its end.
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// The addresses that connections may lead to. With `None`, all.
+    pub(crate) filter: Option<&'a AddressFilter>,
+}
+
+impl Wanted<'_> {
+    /// Asks the address filter whether the proxy may be asked for the host.
+    ///
+    /// # Errors
+    ///
+    /// If the filter refuses the address that the host is, or if the filter cannot see the addresses of the host.
+    fn check(self, proxy: &ProxyServer, filters_addresses: bool) -> Result<()> {
+        // The dial checks the addresses that the client looks up.
+        let Some(filter) = self.filter.filter(|_| proxy.resolves_names()) else { return Ok(()) };
+        let to = Destination::new(self.is_https, self.host, self.port);
+        let message = match to.host().parse() {
+            Ok(address) if filter.allows_address(&to, SocketAddr::new(address, self.port)) => return Ok(()),
+            Ok(_) => format!("the address filter refuses the address of {:?}", to.host()),
+            Err(_) if filters_addresses => return Ok(()),
+            Err(_) => format!(
+                "the address filter cannot see the addresses of {:?}, because the proxy {proxy} looks the name up: call Proxy::filters_addresses if the proxy refuses addresses itself",
+                to.host()
+            ),
+        };
+        Err(Error::new(ErrorKind::AddressRefused, message).in_phase(Phase::Proxy))
+    }
+}
+
+impl Proxies {
+    /// No proxies.
+    pub(crate) const NONE: Self = Self(None);
+
+    /// Returns the proxies that the environment names.
+    pub(crate) fn of_environment() -> Self {
+        Self::of_variables(environment::read(variable))
+    }
+
+    fn of_variables(variables: Variables) -> Self {
+        let Variables { http, https, no_proxy } = variables;
+        let no_proxy = no_proxy.and_then(|list| NoProxy::from_string(&list));
+        let rule = |intercepts, named: Option<(&'static str, String)>| {
+            let (name, url) = named?;
+            let server = match ProxyServer::parse(&url) {
+                Ok(server) => Server::Known(Arc::new(server)),
+                Err(_) => Server::Invalid(name),
+            };
+            let no_proxy = no_proxy.clone();
+            Some(Rule {
+                intercepts,
+                server,
+                no_proxy,
+                tunnels: false,
+                filters_addresses: false,
+                is_of_environment: true,
+            })
+        };
+        let rules = [rule(Intercepts::Http, http), rule(Intercepts::Https, https)];
+        let rules: Vec<_> = rules.into_iter().flatten().collect();
+        if rules.is_empty() { Self::NONE } else { Self(Some(rules.into())) }
+    }
+
+    /// Returns these proxies and one more, which is asked last.
+    ///
+    /// # Errors
+    ///
+    /// If a setting of the proxy is invalid.
+    pub(crate) fn and(self, proxy: Proxy) -> Result<Self> {
+        let rule = proxy.into_rule()?;
+        let known = self.0.iter().flat_map(|rules| rules.iter().cloned());
+        Ok(Self(Some(known.chain([rule]).collect())))
+    }
+
+    /// Whether no request goes through a proxy.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns the way of a request: the first rule that applies decides.
+    ///
+    /// # Errors
+    ///
+    /// If the proxy that the request should go through cannot be used, or if the address filter refuses the request.
+    #[cold]
+    pub(crate) fn choose(&self, wanted: Wanted<'_>) -> Result<Via> {
+        for rule in self.0.iter().flat_map(|rules| rules.iter()) {
+            if let Some(server) = rule.server_for(wanted)? {
+                wanted.check(&server, rule.filters_addresses)?;
+                // The caller's CONNECT is for the URL's host, and not for the proxy.
+                let is_tunnel = wanted.is_https
+                    || rule.tunnels
+                    || !server.kind().is_http()
+                    || *wanted.method == Method::CONNECT;
+                return Ok(if is_tunnel { Via::Tunnel(server) } else { Via::Forward(server) });
+            }
+        }
+        Ok(Via::Direct)
+    }
+}
+
+impl Rule {
+    /// Returns the proxy for a request, or `None` if the rule does not apply.
+    fn server_for(&self, wanted: Wanted<'_>) -> Result<Option<Arc<ProxyServer>>> {
+        let is_of_scheme = match self.intercepts {
+            Intercepts::Http => !wanted.is_https,
+            Intercepts::Https => wanted.is_https,
+            Intercepts::All => true,
+        };
+        let Wanted { host, port, .. } = wanted;
+        let is_spared = || {
+            let is_listed = self.no_proxy.as_ref().is_some_and(|hosts| hosts.contains(host, port));
+            is_listed || (self.is_of_environment && is_of_this_machine(host))
+        };
+        if !is_of_scheme || is_spared() {
+            return Ok(None);
+        }
+        match &self.server {
+            Server::Known(server) => Ok(Some(server.clone())),
+            Server::Chosen(choose) => {
+                choose(wanted.uri).transpose().map(|server| server.map(Arc::new)).map_err(|error| {
+                    let message =
+                        "the function of Proxy::custom returned a text that is not the URL of a usable proxy";
+                    Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy).because(error)
+                })
+            }
+            Server::Invalid(name) => {
+                let message = format!(
+                    "the environment variable {name} is not the URL of a proxy: correct it, or call ClientBuilder::no_proxy"
+                );
+                Err(Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().flat_map(|rules| rules.iter())).finish()
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ", self.intercepts)?;
+        match &self.server {
+            Server::Known(server) => write!(f, "{server}"),
+            Server::Chosen(_) => f.write_str("chosen by a function"),
+            Server::Invalid(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Whether a host is this machine. A proxy on another machine would connect to itself instead. Go has the same rule.
+fn is_of_this_machine(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<std::net::IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let start = host.len().saturating_sub("localhost".len());
+            host.is_char_boundary(start)
+                && host[start..].eq_ignore_ascii_case("localhost")
+                && (start == 0 || host.as_bytes()[start - 1] == b'.')
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

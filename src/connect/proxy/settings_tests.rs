@@ -1,0 +1,172 @@
+//! Tests of the choice of a proxy.
+
+use super::*;
+
+fn choose_as(proxies: &Proxies, method: &Method, uri: &str) -> Result<Via> {
+    let uri: Uri = uri.parse().unwrap();
+    let is_https = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+    proxies.choose(Wanted { method, uri: &uri, is_https, host: uri.host().unwrap(), port, filter: None })
+}
+
+/// Returns the way of a GET as text.
+fn way(proxies: &Proxies, uri: &str) -> String {
+    match choose_as(proxies, &Method::GET, uri).unwrap() {
+        Via::Direct => "direct".to_owned(),
+        Via::Forward(server) => format!("forward {server}"),
+        Via::Tunnel(server) => format!("tunnel {server}"),
+    }
+}
+
+fn of(proxies: impl IntoIterator<Item = Proxy>) -> Proxies {
+    proxies.into_iter().fold(Proxies::NONE, |all, proxy| all.and(proxy).unwrap())
+}
+
+#[test]
+fn the_scheme_of_the_url_and_of_the_proxy_decide_about_the_way() {
+    for (proxy, http, https) in [
+        (Proxy::all("http://p.test:1"), "forward http://p.test:1", "tunnel http://p.test:1"),
+        (Proxy::all("https://p.test:1"), "forward https://p.test:1", "tunnel https://p.test:1"),
+        (Proxy::all("socks5h://p.test:1"), "tunnel socks5h://p.test:1", "tunnel socks5h://p.test:1"),
+        (Proxy::all("socks4://p.test:1"), "tunnel socks4://p.test:1", "tunnel socks4://p.test:1"),
+        (Proxy::http("http://p.test:1"), "forward http://p.test:1", "direct"),
+        (Proxy::https("http://p.test:1"), "direct", "tunnel http://p.test:1"),
+        (
+            Proxy::all("http://p.test:1").map(|p| p.tunnel(true)),
+            "tunnel http://p.test:1",
+            "tunnel http://p.test:1",
+        ),
+    ] {
+        let proxies = of([proxy.unwrap()]);
+        assert_eq!(way(&proxies, "http://a.test/x"), http);
+        assert_eq!(way(&proxies, "https://a.test/x"), https);
+    }
+    let proxies = of([Proxy::all("http://p.test:1").unwrap()]);
+    let via = choose_as(&proxies, &Method::CONNECT, "http://a.test").unwrap();
+    assert!(matches!(via, Via::Tunnel(_)), "the caller's CONNECT is for the host of the URL");
+    assert_eq!(way(&Proxies::NONE, "http://a.test"), "direct");
+    assert!(Proxies::NONE.is_empty() && !proxies.is_empty());
+}
+
+#[test]
+fn the_first_proxy_that_applies_is_used() {
+    let spared =
+        Proxy::all("http://first.test").unwrap().no_proxy(NoProxy::from_string("b.test, c.test:8080"));
+    let chosen = Proxy::custom(|uri: &Uri| (uri.host() == Some("b.test")).then_some("socks5://second.test"));
+    let last = Proxy::all("http://last.test").unwrap().no_proxy(NoProxy::from_string("c.test"));
+    let proxies = of([spared, chosen, last]);
+    for (uri, expected) in [
+        ("http://a.test/", "forward http://first.test:80"),
+        ("http://b.test/", "tunnel socks5://second.test:1080"),
+        ("http://x.b.test/", "forward http://last.test:80"),
+        ("http://c.test/", "forward http://first.test:80"),
+        ("http://c.test:8080/", "direct"),
+        ("https://127.0.0.1/", "tunnel http://first.test:80"),
+    ] {
+        assert_eq!(way(&proxies, uri), expected, "{uri}");
+    }
+}
+
+#[test]
+fn credentials_belong_to_one_proxy_and_are_never_shown() {
+    let fields = |via: Via| match via {
+        Via::Forward(server) => server.fields().get(PROXY_AUTHORIZATION).cloned(),
+        other => panic!("{other:?}"),
+    };
+    let basic = HeaderValue::from_static("Basic dXNlcjpzZWNyZXQ=");
+    for (proxy, expected) in [
+        (Proxy::all("http://user:secret@p.test").unwrap(), Some(basic.clone())),
+        (Proxy::all("http://p.test").unwrap().basic_auth("user", "secret"), Some(basic.clone())),
+        (Proxy::all("http://x:y@p.test").unwrap().basic_auth("user", "secret"), Some(basic.clone())),
+        (
+            Proxy::all("http://x:y@p.test")
+                .unwrap()
+                .custom_http_auth(HeaderValue::from_static("Bearer secret")),
+            Some(HeaderValue::from_static("Bearer secret")),
+        ),
+        (Proxy::custom(|_: &Uri| Some("http://p.test")).basic_auth("user", "secret"), Some(basic.clone())),
+        (Proxy::custom(|_: &Uri| Some("http://user:secret@p.test")).basic_auth("x", "y"), Some(basic)),
+        (Proxy::all("http://p.test").unwrap(), None),
+    ] {
+        let shown = format!("{proxy:?}");
+        let proxies = of([proxy]);
+        let via = choose_as(&proxies, &Method::GET, "http://a.test/").unwrap();
+        let shown = format!("{shown} {proxies:?} {via:?}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("user") && !shown.contains("dXNl"),
+            "A-60 {shown}"
+        );
+        assert_eq!(fields(via), expected);
+    }
+    for broken in [
+        Proxy::all("http://p.test").unwrap().basic_auth("us:er", "secret"),
+        Proxy::all("http://p.test").unwrap().basic_auth("user", "sec\nret"),
+        Proxy::all("socks4://p.test").unwrap().basic_auth("user", "secret"),
+        Proxy::all("socks5://p.test").unwrap().basic_auth("user", &"secret".repeat(50)),
+        Proxy::all("socks5://p.test").unwrap().custom_http_auth(HeaderValue::from_static("Bearer secret")),
+    ] {
+        let error = Proxies::NONE.and(broken).unwrap_err();
+        assert!(error.is_request() && !format!("{error:?}").contains("secret"), "A-60 {error:?}");
+    }
+}
+
+#[test]
+fn a_function_that_returns_no_url_fails_the_request() {
+    let proxies = of([Proxy::custom(|_: &Uri| Some("ftp://user:secret@p.test"))]);
+    let error = choose_as(&proxies, &Method::GET, "http://a.test/").unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Proxy, Some(Phase::Proxy)));
+    assert!(!format!("{error:?} {}", error.chain()).contains("secret"), "A-60 {error:?}");
+}
+
+fn variables(http: Option<&str>, https: Option<&str>, no_proxy: Option<&str>) -> Proxies {
+    Proxies::of_variables(Variables {
+        http: http.map(|url| ("http_proxy", url.to_owned())),
+        https: https.map(|url| ("HTTPS_PROXY", url.to_owned())),
+        no_proxy: no_proxy.map(str::to_owned),
+    })
+}
+
+#[test]
+fn a_61_proxies_of_the_environment_apply_by_scheme_and_spare_this_machine() {
+    let proxies =
+        variables(Some("h.test:3128"), Some("socks5h://s.test"), Some("b.test,10.0.0.0/8,c.test:8080"));
+    for (uri, expected) in [
+        ("http://a.test/", "forward http://h.test:3128"),
+        ("https://a.test/", "tunnel socks5h://s.test:1080"),
+        ("http://b.test/", "direct"),
+        ("https://x.b.test/", "direct"),
+        ("http://10.1.2.3/", "direct"),
+        ("http://c.test/", "forward http://h.test:3128"),
+        ("http://c.test:8080/", "direct"),
+        // curl sends these through the proxy. Go does not.
+        ("http://localhost/", "direct"),
+        ("http://LocalHost:8080/", "direct"),
+        ("http://127.0.0.1/", "direct"),
+        ("http://127.9.9.9/", "direct"),
+        ("https://[::1]/", "direct"),
+        ("https://[::ffff:127.0.0.1]/", "direct"),
+        // A name under `localhost` is this machine by RFC 6761, section 6.3. Go sends it through the proxy.
+        ("http://a.localhost/", "direct"),
+        ("http://nolocalhost/", "forward http://h.test:3128"),
+        ("http://localhost.a.test/", "forward http://h.test:3128"),
+        ("http://128.0.0.1/", "forward http://h.test:3128"),
+    ] {
+        assert_eq!(way(&proxies, uri), expected, "A-61 {uri}");
+    }
+    assert!(variables(None, None, Some("*")).is_empty());
+    assert_eq!(way(&variables(Some("h.test"), None, Some("*")), "http://a.test/"), "direct");
+    assert_eq!(way(&variables(Some("h.test"), None, None), "https://a.test/"), "direct");
+}
+
+#[test]
+fn a_variable_that_is_no_url_fails_the_requests_that_would_use_it() {
+    let proxies = variables(None, Some("ftp://user:secret@p.test"), Some("b.test"));
+    let error = choose_as(&proxies, &Method::GET, "https://a.test/").unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Proxy, Some(Phase::Proxy)));
+    assert!(
+        error.to_string().contains("HTTPS_PROXY") && !format!("{error:?}").contains("secret"),
+        "A-60 {error:?}"
+    );
+    assert_eq!(way(&proxies, "https://b.test/"), "direct");
+    assert_eq!(way(&proxies, "http://a.test/"), "direct");
+}

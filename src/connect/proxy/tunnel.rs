@@ -1,0 +1,137 @@
+//! The dialog with a proxy over a stream: the only part of proxies that does I/O.
+//!
+//! This file decides nothing: `socks.rs` and `connect.rs` say what is sent and what an answer means. Invariants: after a
+//! success, the stream has no byte of the proxy's answer left, and no byte after the answer was read. An error means that
+//! the stream must be closed.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::connect::Connect;
+use super::refusal::Refusal;
+use super::server::{Kind, ProxyServer};
+use super::socks::{Asked, Next, Socks};
+use crate::connect::{DialError, Scope};
+use crate::error::{ErrorKind, Phase};
+use crate::timings::Rounded;
+
+/// A dialog with a proxy.
+enum Dialog<'a> {
+    Connect(Box<Connect>),
+    Socks(Socks<'a>),
+}
+
+/// Reason for which a dialog failed.
+enum Failed {
+    Refused(Refusal),
+    Lost(io::Error),
+}
+
+/// Asks the proxy at the other end of `stream` for a connection to a destination. When the function returns `Ok`, the
+/// stream is that connection.
+///
+/// `deadline` ends the dialog. `after` is the time from the start of the dial to the deadline, for the error.
+///
+/// # Errors
+///
+/// If the proxy opens no connection. The kind is [`ErrorKind::Proxy`], or [`ErrorKind::Timeout`] after the deadline.
+pub(crate) async fn through<S>(
+    proxy: &ProxyServer,
+    stream: &mut S,
+    to: Asked<'_>,
+    deadline: Instant,
+    after: Duration,
+) -> Result<(), DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let failed = match tokio::time::timeout_at(deadline.into(), talk(proxy, stream, to)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(failed)) => failed,
+        Err(_) => {
+            let after = Rounded(after);
+            let message = format!(
+                "the proxy {proxy} opened no connection within {after} of the start of the dial (connect_timeout)"
+            );
+            return Err(DialError::new(ErrorKind::Timeout, Phase::Proxy, message, Scope::Attempt));
+        }
+    };
+    let error = |message, scope| DialError::new(ErrorKind::Proxy, Phase::Proxy, message, scope);
+    Err(match failed {
+        Failed::Lost(lost) => {
+            error(format!("the connection to the proxy {proxy} was lost"), Scope::Attempt).because(lost)
+        }
+        Failed::Refused(refusal) => {
+            let (message, scope) = (format!("the proxy {proxy} {refusal}"), refusal.scope());
+            match refusal {
+                Refusal::Http(cause) => error(message, scope).because(cause),
+                Refusal::Unsendable(cause) => error(message, scope).because(cause),
+                _ => error(message, scope),
+            }
+        }
+    })
+}
+
+/// Sends and receives until the connection is open or refused.
+async fn talk<S>(proxy: &ProxyServer, stream: &mut S, to: Asked<'_>) -> Result<(), Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut dialog, first) = Dialog::begin(proxy, to)?;
+    let (mut next, mut buf) = (Next::Send(first), BytesMut::new());
+    loop {
+        match next {
+            Next::Send(bytes) => {
+                stream.write_all(&bytes).await?;
+                stream.flush().await?;
+            }
+            Next::Wait => {
+                if stream.read_buf(&mut buf).await? == 0 {
+                    return Err(Failed::Refused(Refusal::Closed));
+                }
+            }
+            Next::Open => return Ok(()),
+        }
+        next = dialog.receive(&mut buf)?;
+    }
+}
+
+impl<'a> Dialog<'a> {
+    fn begin(proxy: &'a ProxyServer, to: Asked<'_>) -> Result<(Self, Vec<u8>), Refusal> {
+        let socks = match proxy.kind() {
+            Kind::Http | Kind::Https => {
+                let (connect, first) = Connect::new(&to.to_string(), proxy.fields())?;
+                return Ok((Self::Connect(Box::new(connect)), first));
+            }
+            Kind::Socks4 | Kind::Socks4a => Socks::v4(to, proxy.login()),
+            Kind::Socks5 | Kind::Socks5h => Socks::v5(to, proxy.login()),
+        };
+        socks.map(|(socks, first)| (Self::Socks(socks), first))
+    }
+
+    fn receive(&mut self, buf: &mut BytesMut) -> Result<Next, Refusal> {
+        match self {
+            Self::Connect(connect) => connect.receive(buf),
+            Self::Socks(socks) => socks.receive(buf),
+        }
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+#[cfg(test)]
+#[path = "tunnel_tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! Requests through real proxies: squid, tinyproxy, dante and microsocks. 1,000 requests by http and by https go through each.
+//!
+//! The test starts each proxy on loopback with its own configuration. If a proxy is not installed, its test is skipped and
+//! prints the reason.
+#![cfg(all(feature = "proxy", feature = "rustls"))]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use handclasp::{Certificate, Client, ErrorKind, Phase, Proxy, Written};
+use support::{Server, within};
+
+const REQUESTS: u64 = 1_000;
+
+#[tokio::test]
+async fn squid_carries_a_thousand_requests() {
+    let at = Place::new("squid");
+    // The password is `pass`.
+    std::fs::write(at.dir.join("users"), "user:$apr1$abcdefgh$rK/lObuciIG5ziaV8BdHR/\n").unwrap();
+    let config = format!(
+        "http_port 127.0.0.1:{}\nauth_param basic program /usr/lib/squid/basic_ncsa_auth {dir}/users\n\
+         auth_param basic realm peers\nauth_param basic children 1\nacl known proxy_auth REQUIRED\n\
+         http_access allow known\nhttp_access deny all\ncache deny all\ncache_mem 8 MB\naccess_log none\n\
+         cache_log /dev/null\ncache_store_log none\npid_filename none\nnetdb_filename none\n\
+         visible_hostname peers.test\nshutdown_lifetime 1 second\nmax_filedescriptors 1024\npinger_enable off\n",
+        at.port,
+        dir = at.dir.display()
+    );
+    std::fs::write(at.dir.join("conf"), config).unwrap();
+    let conf = at.dir.join("conf").display().to_string();
+    // The shared memory of squid has the name of the service.
+    let service = format!("handclasp{}", std::process::id());
+    let proxy = at.start("squid", &["-N", "-n", &service, "-f", &conf]);
+    at.check(proxy, "http", true, Some(407)).await;
+}
+
+#[tokio::test]
+async fn tinyproxy_carries_a_thousand_requests() {
+    let at = Place::new("tinyproxy");
+    let config = format!(
+        "Port {}\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nBasicAuth user pass\nLogLevel Critical\n",
+        at.port
+    );
+    std::fs::write(at.dir.join("conf"), config).unwrap();
+    let conf = at.dir.join("conf").display().to_string();
+    let proxy = at.start("tinyproxy", &["-d", "-c", &conf]);
+    // tinyproxy closes each connection after one forwarded request, and answers 401 or 407 to wrong credentials.
+    at.check(proxy, "http", false, Some(401)).await;
+}
+
+#[tokio::test]
+async fn dante_carries_a_thousand_requests() {
+    let at = Place::new("dante");
+    let config = format!(
+        "logoutput: stderr\ninternal: 127.0.0.1 port = {}\nexternal: lo\nclientmethod: none\nsocksmethod: none\n\
+         user.privileged: nobody\nuser.unprivileged: nobody\nclient pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n\
+         socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n",
+        at.port
+    );
+    std::fs::write(at.dir.join("conf"), config).unwrap();
+    let paths = ["conf", "pid"].map(|name| at.dir.join(name).display().to_string());
+    let proxy = at.start("danted", &["-f", &paths[0], "-p", &paths[1]]);
+    at.check(proxy, "socks5h", true, None).await;
+}
+
+#[tokio::test]
+async fn microsocks_carries_a_thousand_requests() {
+    let at = Place::new("microsocks");
+    let port = at.port.to_string();
+    let proxy = at.start("microsocks", &["-i", "127.0.0.1", "-p", &port, "-u", "user", "-P", "pass"]);
+    at.check(proxy, "socks5h", true, Some(0)).await;
+}
+
+/// Directory and port of one proxy.
+struct Place {
+    name: &'static str,
+    dir: PathBuf,
+    port: u16,
+}
+
+/// Process of a proxy, which ends when this value is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        let until = Instant::now() + Duration::from_secs(5);
+        while asked.is_ok() && Instant::now() < until && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::yield_now();
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Place {
+    fn new(name: &'static str) -> Self {
+        let folder = format!("proxy-peers-{name}-{}", std::process::id());
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(folder);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self { name, dir, port: free_port() }
+    }
+
+    /// Starts the program and waits until it listens. Returns `None` and prints the reason if the program cannot be
+    /// started.
+    fn start(&self, program: &str, args: &[&str]) -> Option<Running> {
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = match command.spawn() {
+            Ok(child) => Running(child),
+            Err(error) => {
+                println!("skipped: {program} is not installed ({error})");
+                return None;
+            }
+        };
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until && child.0.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return Some(child);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        println!("skipped: {program} does not start here");
+        None
+    }
+
+    /// Sends the requests. `keeps` says whether the proxy keeps connections on which it has forwarded a request. `refusal`
+    /// is the status of a forwarded request with wrong credentials, or `None` if the proxy takes no credentials.
+    async fn check(&self, proxy: Option<Running>, scheme: &str, keeps: bool, refusal: Option<u16>) {
+        let Some(_proxy) = proxy else { return };
+        let plain = Server::echo();
+        let secured = Server::start_tls(|peer| {
+            while let Some(request) = peer.request()? {
+                peer.respond(&request.target)?;
+            }
+            Ok(())
+        });
+        let root = Certificate::from_pem(secured.authority()).unwrap();
+        let client = |login: &str| {
+            let proxy = Proxy::all(format!("{scheme}://{login}127.0.0.1:{}", self.port)).unwrap();
+            Client::builder().add_root_certificate(root.clone()).proxy(proxy).build().unwrap()
+        };
+        let login = if refusal.is_some() { "user:pass@" } else { "" };
+        for server in [&plain, &secured] {
+            let client = client(login);
+            for nth in 0..REQUESTS {
+                let path = format!("/{nth}");
+                let response = within(20, client.get(server.url(&path)).send()).await.unwrap();
+                assert_eq!(response.text().await.unwrap(), path, "{}", self.name);
+            }
+            let stats = client.pool().stats();
+            println!("{}: {stats}", self.name);
+            assert_eq!(stats.total.requests, REQUESTS, "{}", self.name);
+            if keeps || server.url("").starts_with("https") {
+                assert_eq!((stats.total.opened, stats.total.reused), (1, REQUESTS - 1), "{}", self.name);
+            }
+        }
+        for head in plain.seen().into_iter().chain(secured.seen()).map(|seen| seen.request.head) {
+            let head = head.to_lowercase();
+            assert!(!head.contains("proxy-authorization") && !head.contains("dxnlcjpwyxnz"), "A-60 {head}");
+        }
+        if self.name != "dante" && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            // The configuration of dante has no IPv6 address.
+            let server = Server::start_at(Ipv6Addr::LOCALHOST.into(), |peer| {
+                while let Some(request) = peer.request()? {
+                    peer.respond(&request.target)?;
+                }
+                Ok(())
+            });
+            let response = within(20, client(login).get(server.url("/v6")).send()).await.unwrap();
+            assert_eq!(response.text().await.unwrap(), "/v6", "{}", self.name);
+        }
+        let Some(refusal) = refusal else { return };
+        for login in ["", "user:wrong@"] {
+            let client = client(login);
+            let error = within(20, client.get(secured.url("/no")).send()).await.unwrap_err();
+            println!("{}: {}", self.name, error.chain());
+            assert_eq!(
+                (error.kind(), error.phase()),
+                (ErrorKind::Proxy, Some(Phase::Proxy)),
+                "{}",
+                self.name
+            );
+            assert_eq!(error.request_written(), Written::Nothing);
+            match within(20, client.get(plain.url("/no")).send()).await {
+                Ok(response) => {
+                    assert!([refusal, 407].contains(&response.status().as_u16()), "{}", self.name)
+                }
+                Err(error) => assert_eq!((error.kind(), refusal), (ErrorKind::Proxy, 0), "{}", self.name),
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Returns a free port that the system does not give to outgoing connections: see `free_ports` in `peers.rs`.
+fn free_port() -> u16 {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::repeat_with(|| {
+        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+        10_000 + (std::process::id().wrapping_mul(89).wrapping_add(asked) % 20_000) as u16
+    });
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
