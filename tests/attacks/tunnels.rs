@@ -230,8 +230,9 @@ async fn a_57_nothing_is_sent_before_the_server_agrees() {
         let request = tokio::spawn(request.send());
         within(20, asked.raised()).await;
         // Other tasks run for some milliseconds, and the client writes nothing more.
+        let mut ticks = tokio::time::interval(Duration::from_millis(1));
         for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            ticks.tick().await;
         }
         assert_eq!(tally.written(), server.seen()[0].request.head.len());
         agrees.raise();

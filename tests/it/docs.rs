@@ -19,6 +19,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("HTTP", &["crate::codec", "crate::exchange", "crate::call", "StatusCode", "HeaderMap", "Method"]),
     ("certificates", &["CertificateDer", "RootCertStore", "ServerName", "Verifier"]),
     ("I/O", &["AsyncRead", "AsyncWrite", "poll_read", "poll_write", "TcpStream", "std::fs"]),
+    ("DNS", &["hickory", "Query", "RecordType"]),
     ("resolvers", &["crate::resolver", "dyn Resolve"]),
     ("routes", &["RouteRef", "pool::key"]),
     ("the pool's limits", &["PoolConfig", "max_connections", "max_idle"]),
