@@ -45,7 +45,7 @@ async fn no_tls_session_is_resumed_across_isolation_tags() {
     let spans = recorder.take();
     let resumed = spans.iter().filter(|span| span.name == "tls").map(|span| span.field("tls.resumed"));
     let expected = ["false", "true", "false", "true", "false", "true", "true"];
-    assert!(resumed.eq(expected.map(Some)), "{spans:?}");
+    assert!(resumed.eq(expected.map(Some)), "A-55: {spans:?}");
 }
 
 /// A `tracing` layer that runs a function once, when the next `send` span begins. At that time the client has looked

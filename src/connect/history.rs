@@ -62,7 +62,7 @@ struct Failure {
 }
 
 impl History {
-    /// Returns what is known of `address` at the time `now`.
+    /// Returns the failures and the round trip of `address` that count at the time `now`.
     pub(crate) fn standing(&self, address: SocketAddr, now: Instant) -> Standing {
         let past = self.recent.get(&address).or_else(|| self.older.get(&address));
         past.map_or_else(Standing::default, |past| Standing {

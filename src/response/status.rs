@@ -57,7 +57,7 @@ impl Response {
     /// [`max_collected_body`](crate::ClientBuilder::max_collected_body). [`Error::body`](crate::Error::body) and
     /// [`Error::body_text`](crate::Error::body_text) return these bytes, and [`Error::chain`](crate::Error::chain)
     /// shows at most 200 of them. `Display` and `Debug` show none of these bytes, because the content may be a secret.
-    /// The response of a success is returned at once, without reading its content.
+    /// A response with any other status is returned at once, and its content is not read.
     ///
     /// # Cancel safety
     ///

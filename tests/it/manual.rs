@@ -263,3 +263,17 @@ fn every_case_of_redirects_cookies_and_codings_is_named_by_a_test() {
         assert!(tests.contains(&format!("A-{id}")) || names.contains(&*id), "A-{id}");
     }
 }
+
+/// Attacks on names, addresses and TLS: a test names each of them.
+#[test]
+fn every_attack_on_names_addresses_and_tls_is_named_by_a_test() {
+    let mut paths = Vec::new();
+    for folder in ["tests", "src"] {
+        list(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut paths);
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let tests: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for id in [13].into_iter().chain(31..=33).chain(49..=55) {
+        assert!(tests.contains(&format!("A-{id}")), "A-{id}");
+    }
+}

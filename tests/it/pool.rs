@@ -40,7 +40,7 @@ async fn rule_01_other_tags_share_nothing() {
     let mut tags: Vec<_> = client.pool().stats().hosts.into_iter().map(|host| host.isolation).collect();
     tags.sort();
     assert_eq!(tags, [None, Some("a".into()), Some("b".into())]);
-    assert_eq!(server.connections(), 3);
+    assert_eq!(server.connections(), 3, "A-53");
 }
 
 /// With NTLM or Negotiate, the server treats the credentials of a request as those of the whole connection.

@@ -258,7 +258,7 @@ async fn only_a_certificate_for_the_host_is_accepted() {
         let client = Client::builder().add_root_certificate(root.clone()).resolve(host, server.address());
         let client = client.build().unwrap();
         let sent = within(20, client.get(format!("https://{host}/")).send()).await;
-        let what = format!("{rules}: {host} by a certificate for {names:?}, called {common_name}");
+        let what = format!("{rules} A-49 A-50: {host} by a certificate for {names:?}, called {common_name}");
         assert_eq!(sent.is_ok(), is_taken, "{what}: {sent:?}");
         if let Err(error) = sent {
             assert_eq!((error.kind(), error.request_written()), (ErrorKind::Tls, Written::Nothing), "{what}");

@@ -75,6 +75,16 @@ async fn hold(
     held
 }
 
+/// Lets the servers answer the requests, and waits for the answers. No request may fail.
+async fn answer(signal: &Signal, held: Vec<JoinHandle<handclasp::Result<String>>>) {
+    for _ in &held {
+        signal.raise();
+    }
+    for request in held {
+        within(20, request).await.unwrap().unwrap();
+    }
+}
+
 /// Returns the number of connections that each server has got.
 fn connections(servers: &[Server]) -> Vec<usize> {
     servers.iter().map(Server::connections).collect()
@@ -132,12 +142,7 @@ async fn rule_20_an_idle_connection_to_an_address_that_left_serves_no_request() 
     until("the second server has its connection", || connections(&servers) == [1, 1]).await;
     for _ in 0..5 {
         let held = hold(&client, &servers, 2).await;
-        for _ in &held {
-            signal.raise();
-        }
-        for request in held {
-            within(20, request).await.unwrap().unwrap();
-        }
+        answer(&signal, held).await;
     }
     assert_eq!(servers[0].seen().len(), 1, "rule 20");
     assert_eq!(client.pool().stats().total.closed(DropReason::AddressLeft), 1);
@@ -152,12 +157,7 @@ async fn without_the_setting_all_connections_lead_to_the_first_address() {
     let held = hold(&client, &servers, 6).await;
     assert_eq!(connections(&servers), [6, 0, 0]);
     addresses.set(&servers[1..]);
-    for _ in &held {
-        signal.raise();
-    }
-    for request in held {
-        within(20, request).await.unwrap().unwrap();
-    }
+    answer(&signal, held).await;
     assert_eq!(client.pool().stats().total.closed(DropReason::AddressLeft), 0);
 }
 
@@ -188,12 +188,7 @@ async fn an_address_that_refuses_steps_aside_and_fails_no_request() {
     let client = builder(&addresses).spread_connections(true).build().unwrap();
     let held = hold(&client, &servers, 6).await;
     assert_eq!(connections(&servers), [3, 3]);
-    for _ in &held {
-        signal.raise();
-    }
-    for request in held {
-        within(20, request).await.unwrap().unwrap();
-    }
+    answer(&signal, held).await;
 }
 
 /// A resolver whose answer is another one of the addresses each time.
@@ -265,12 +260,7 @@ async fn an_address_that_half_an_answer_lacks_has_not_left() {
     within(20, client.warm("http://many.test/", 2)).await.unwrap();
     let held = hold(&client, &servers, 2).await;
     assert_eq!(connections(&servers), [1, 1]);
-    for _ in &held {
-        signal.raise();
-    }
-    for request in held {
-        within(20, request).await.unwrap().unwrap();
-    }
+    answer(&signal, held).await;
     assert_eq!(client.pool().stats().total.closed(DropReason::AddressLeft), 0);
 }
 

@@ -211,7 +211,7 @@ async fn a_server_without_http_1_is_named() {
     assert_eq!(
         error.message(),
         "the server at \"localhost\" does not offer HTTP/1.1: it may speak only HTTP/2",
-        "R-7301-3-1"
+        "R-7301-3-1 A-54"
     );
 }
 
