@@ -121,7 +121,16 @@ impl<'a> RouteRef<'a> {
     }
 
     /// Returns the route by a way to the origin. If a proxy forwards requests, all origins behind the proxy have one route.
+    #[inline]
     pub(crate) fn by(self, via: &'a Via) -> Self {
+        match via {
+            Via::Direct => self,
+            via => self.through(via),
+        }
+    }
+
+    #[cold]
+    fn through(self, via: &'a Via) -> Self {
         match via {
             Via::Direct => Self { via: None, ..self },
             Via::Forward(proxy) => Self {
@@ -173,23 +182,33 @@ impl<'a> RouteRef<'a> {
         } else {
             hasher.write(self.host.as_bytes());
         }
-        if let Some(tag) = self.tag {
-            hasher.write(tag.as_bytes());
-        }
-        if let Some(via) = self.via {
-            via.hash(&mut hasher);
+        if self.tag.is_some() | self.via.is_some() {
+            self.hash_rest(&mut hasher);
         }
         hasher.finish()
     }
 
+    /// Adds to a hash what most routes do not have.
+    #[cold]
+    fn hash_rest(&self, hasher: &mut impl Hasher) {
+        if let Some(tag) = self.tag {
+            hasher.write(tag.as_bytes());
+        }
+        if let Some(via) = self.via {
+            via.hash(hasher);
+        }
+    }
+
     /// Whether the key belongs to this route.
     pub(crate) fn is(&self, key: &Key) -> bool {
-        let (host, tag, via) = match usize::from(key.length) {
-            0 => (key.route.host().as_bytes(), key.route.tag.as_ref(), key.route.by_proxy()),
-            length => (&key.host[..length], None, None),
+        let host = match usize::from(key.length) {
+            0 if self.tag != key.route.tag.as_ref() || self.via != key.route.by_proxy() => return false,
+            0 => key.route.host().as_bytes(),
+            _ if self.tag.is_some() | self.via.is_some() => return false,
+            length => &key.host[..length],
         };
         let is_host = || self.host.as_bytes() == host || self.host.as_bytes().eq_ignore_ascii_case(host);
-        self.port == key.port && self.https == key.https && self.tag == tag && self.via == via && is_host()
+        self.port == key.port && self.https == key.https && is_host()
     }
 
     pub(crate) fn to_route(self) -> Route {

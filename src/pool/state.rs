@@ -98,6 +98,7 @@ impl State {
     }
 
     /// Notes the outcome of a request's checkout.
+    #[inline]
     pub(super) fn note_checkout(&mut self, checkout: &Checkout<Shell>, route: RouteRef<'_>) {
         let refusal = match checkout {
             Checkout::Reuse(connection, place) => {
