@@ -9,7 +9,7 @@ fn choose_as(proxies: &Proxies, method: &Method, uri: &str) -> Result<Via> {
     proxies.choose(Wanted { method, uri: &uri, is_https, host: uri.host().unwrap(), port, filter: None })
 }
 
-/// Returns the way of a GET as text.
+/// Returns how a GET reaches its origin, as text.
 fn way(proxies: &Proxies, uri: &str) -> String {
     match choose_as(proxies, &Method::GET, uri).unwrap() {
         Via::Direct => "direct".to_owned(),

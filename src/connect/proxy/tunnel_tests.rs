@@ -7,7 +7,7 @@ use crate::time;
 
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// What the client sends, and what the proxy answers, in turn.
+/// Pairs of a request of the client and the answer of the proxy.
 type Script = &'static [(&'static [u8], &'static [u8])];
 
 const CONNECT: Script = &[(
@@ -171,7 +171,7 @@ async fn a_refusal_names_the_proxy_the_reason_and_the_cause() {
         (
             "http://p.test:1",
             &[&b"HTTP/1.1 407 No\r\nproxy-authenticate: Basic realm=x\r\n\r\n"[..]][..],
-            "the proxy http://p.test:1 asks for credentials (407): give a user and a password by Proxy::basic_auth; \
+            "the proxy http://p.test:1 requires credentials (407): set a user and a password with Proxy::basic_auth; \
              the proxy accepts Basic",
             true,
         ),
