@@ -171,7 +171,9 @@ impl ProxyServer {
     /// If the proxy is not an HTTP proxy, or if there are too many fields.
     pub(super) fn with_fields(mut self, fields: HeaderMap) -> Result<Self> {
         if !self.kind.is_http() {
-            return Err(Error::request("a SOCKS proxy cannot get header fields: set a user and a password instead"));
+            return Err(Error::request(
+                "a SOCKS proxy cannot get header fields: set a user and a password instead",
+            ));
         }
         for name in fields.keys() {
             self.fields.remove(name);

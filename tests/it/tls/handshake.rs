@@ -243,6 +243,6 @@ async fn a_configuration_of_the_caller_decides_all_but_alpn_and_hides_no_setting
         backend().identity_provider(|| Err("none".into())),
     ] {
         let error = builder.build().unwrap_err();
-        assert!(error.to_string().contains("which the configuration hides"), "{error}");
+        assert!(error.to_string().contains("which overrides the other TLS settings"), "{error}");
     }
 }

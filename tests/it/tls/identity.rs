@@ -76,11 +76,11 @@ async fn a_refused_client_certificate_is_named() {
         params.not_after = date_time_ymd(2002, 1, 1);
     });
     for (what, shown, part) in [
-        ("none", None, "requires a client certificate: set one by identity"),
+        ("none", None, "requires a client certificate: set one with ClientBuilder::identity"),
         (
             "unknown",
             Some(theirs.issue(&["client"])),
-            "refused the client's certificate because the server does not know",
+            "refused the client's certificate because the server does not trust",
         ),
         ("expired", Some(expired), "refused the client's certificate because it has expired"),
     ] {

@@ -44,12 +44,12 @@ async fn a_49_each_bad_certificate_is_named_before_any_byte_of_the_request() {
         (
             "A-49 the key of another authority of the same name",
             Authority::new("ours").issue(&[HOST]),
-            &["was not signed by the key of the trusted authority of its issuer's name: add the authority's"],
+            &["is not signed by the trusted authority that has the issuer's name: add the authority's"],
         ),
         (
             "A-49 self-signed",
             Issued::self_signed(&[HOST], false),
-            &["\"server.test\" is self-signed: add it by add_root_certificate if you trust it"],
+            &["\"server.test\" is self-signed: add it with add_root_certificate if you trust it"],
         ),
         (
             "A-49 openssl req -x509",
