@@ -441,7 +441,7 @@ mod tests {
     /// Compares the routes of requests through each proxy of the list, and without a proxy.
     #[cfg(feature = "proxy")]
     #[test]
-    fn rule_01_another_way_is_another_route() {
+    fn rule_01_another_proxy_is_another_route() {
         use crate::connect::{Proxies, Proxy, Wanted};
 
         let proxies = [

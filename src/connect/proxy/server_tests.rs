@@ -94,7 +94,7 @@ fn the_user_and_password_of_the_url_become_credentials_that_are_never_shown() {
 }
 
 #[test]
-fn rule_01_servers_are_equal_only_if_they_are_spoken_to_alike() {
+fn rule_01_proxies_are_equal_only_if_all_their_settings_are_equal() {
     let state = RandomState::default();
     let urls = [
         "http://p.test",

@@ -133,7 +133,7 @@ fn a_62_each_broken_or_refusing_reply_is_an_error_of_its_own() {
 }
 
 #[test]
-fn a_62_what_is_longer_than_a_message_can_say_is_an_error() {
+fn a_62_names_and_credentials_that_are_too_long_are_errors() {
     let names = [255, 256, 300, 65_536].map(|length| "n".repeat(length));
     for name in &names {
         let to = Asked::of(name, 80);

@@ -140,7 +140,7 @@ async fn early_bytes_after_the_answer_are_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_proxy_is_left_at_the_deadline() {
+async fn a_dialog_with_a_silent_proxy_ends_at_the_deadline() {
     for (url, script) in ALL {
         for turn in 0..script.len() {
             let (asked, _client) = ask(url, 4_096, async |mut server| {
