@@ -1,6 +1,7 @@
 //! Basic credentials: the value of the header field, and the decoding of a user and a password in a URL.
 //!
-//! This module uses no other module of the crate but `error`. Invariant: a header value with credentials is marked as sensitive.
+//! This module uses no module of the crate except `error`. Invariant: a header value with credentials is marked as
+//! sensitive.
 
 use http::HeaderValue;
 

@@ -19,10 +19,10 @@ impl ClientBuilder {
     ///   [`ErrorKind::Proxy`](crate::ErrorKind::Proxy).
     /// - The environment is read once, when the client is built.
     ///
-    /// The route of a connection contains the proxy and its credentials. Connections by different proxies, or with
-    /// different credentials, are never shared. The [connect timeout](Self::connect_timeout) covers the dialog with the
-    /// proxy. TLS with an https proxy uses the client's TLS settings, including the client certificate, and resumes no
-    /// session. A [`connector`](Self::connector) uses no proxies.
+    /// The route of a connection contains the proxy and its credentials. Requests through different proxies, or with
+    /// different credentials, never share a connection. The [connect timeout](Self::connect_timeout) covers the dialog
+    /// with the proxy. TLS with an https proxy uses the client's TLS settings, including the client certificate, and
+    /// resumes no session. A [`connector`](Self::connector) uses no proxies.
     ///
     /// [`build`](Self::build) reports credentials that the proxy's protocol cannot carry.
     /// [`RequestBuilder::proxy`](crate::RequestBuilder::proxy) sets the proxy of one request.
@@ -47,7 +47,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Removes all proxies, and takes none from the environment.
+    /// Removes all proxies. The client then takes no proxies from the environment.
     pub fn no_proxy(mut self) -> Self {
         self.proxies = Some(Proxies::NONE);
         self

@@ -46,8 +46,8 @@ pub struct Destination {
 pub(crate) enum Via {
     /// TCP to an address of the host.
     Direct,
-    /// A connection to an HTTP proxy that forwards requests. The destination is the proxy itself, so that requests to all
-    /// origins behind the proxy share the connection.
+    /// A connection to an HTTP proxy that forwards requests. The destination is the proxy itself, so that requests to
+    /// all origins share the connection.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
     Forward(Arc<ProxyServer>),
     /// A connection to the destination that a proxy has opened.

@@ -189,7 +189,7 @@ impl Dialer {
         }
     }
 
-    /// Begins to look up the host's addresses, and with it the dns phase.
+    /// Begins the lookup of the host's addresses, and with the lookup the dns phase.
     fn look_up<'a>(
         &'a self,
         to: &'a Destination,

@@ -164,8 +164,8 @@ impl Dialer {
 }
 
 impl Found {
-    /// Ends the search: no address was found that the proxy can be asked for. Returns an address that the proxy's protocol
-    /// cannot carry, if there is one, so that the error of the dialog says so.
+    /// Ends the search: no address was found that the proxy can be asked for. Returns an address that the proxy's
+    /// protocol cannot carry, if there is one, so that the dialog returns the error.
     fn end(&mut self, to: &Destination) -> Result<SocketAddr, DialError> {
         if let Some(address) = self.unsuitable {
             return Ok(address);

@@ -1,7 +1,7 @@
 //! The hosts to which requests go without a proxy, as `NO_PROXY` names them.
 //!
-//! This file does no I/O and looks up no name. Invariant: only addresses and networks match an address. An end of the
-//! address's text never does.
+//! This file does no I/O and looks up no name. Invariant: only addresses and networks match an address. The end of an
+//! address's text never matches.
 
 use std::net::IpAddr;
 

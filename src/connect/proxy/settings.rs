@@ -76,7 +76,7 @@ enum Intercepts {
     All,
 }
 
-/// Where a proxy is.
+/// Source of the proxy.
 #[derive(Clone)]
 enum To {
     Server(ProxyServer),

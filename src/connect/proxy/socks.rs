@@ -285,7 +285,7 @@ fn checked(name: &str) -> Result<u8, Refusal> {
 const V1: u8 = 1;
 const V4: u8 = 4;
 const V5: u8 = 5;
-/// The command by which a proxy is asked for a connection, in both versions.
+/// Command that asks the proxy for a connection, in both versions.
 const CONNECT: u8 = 1;
 const NO_AUTHENTICATION: u8 = 0;
 const PASSWORD: u8 = 2;

@@ -71,7 +71,7 @@ async fn play(server: &mut DuplexStream, script: Script, cut: usize) {
 async fn a_connection_opens_wherever_the_answers_are_cut_and_loses_no_byte() {
     for (url, script) in ALL {
         let longest = script.iter().map(|(_, answer)| answer.len()).max().unwrap();
-        // A stream with room for one byte splits all messages everywhere.
+        // A stream with room for one byte splits every message after each byte.
         for (cut, size) in (0..=longest).map(|cut| (cut, 4_096)).chain([(0, 1), (0, 2), (0, 3)]) {
             let (done, mut is_done) = tokio::sync::oneshot::channel();
             let destination = async |mut server: DuplexStream| {
