@@ -1,6 +1,7 @@
-//! Basic credentials: the value of a field, and the bytes of a user and a password in a URL.
+//! Basic credentials: the value of the header field, and the decoding of a user and a password in a URL.
 //!
-//! This module is a leaf: the module uses only the error of the crate. Invariant: a value with credentials is sensitive.
+//! This module uses no module of the crate except `error`. Invariant: a header value with credentials is marked as
+//! sensitive.
 
 use http::HeaderValue;
 

@@ -555,9 +555,10 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user agent
-    /// with a byte that a header value cannot have, an address filter together with a custom connector, or settings of TLS
-    /// that do not fit together. A platform without root certificates is no error here: the first https request says so.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user
+    /// agent with a byte that a header value cannot have, an address filter together with a custom connector, or TLS
+    /// settings that contradict each other. A platform without root certificates is not an error of this method. The
+    /// first https request fails instead.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
             return Err(error);
@@ -574,7 +575,7 @@ impl ClientBuilder {
         }
         if self.connector.is_some() && self.proxies.as_ref().is_some_and(|proxies| !proxies.is_empty()) {
             return Err(Error::request(
-                "the client has both a connector and a proxy: leave one of both out, because a connector makes its connections by itself",
+                "the client has both a connector and a proxy: leave out the connector or the proxy, because a connector makes its connections itself",
             ));
         }
         self.tls.check()?;
@@ -613,12 +614,12 @@ impl ClientBuilder {
             self.pool.evict_if.get_or_insert_default().generation = Some(generation);
         }
         if self.connect.spreads {
-            // The pool then asks whether the address of a connection has left.
+            // With this value, the pool checks whether the address of a connection has left.
             self.pool.evict_if.get_or_insert_default();
         }
         self.request.proxies = match self.proxies {
             Some(proxies) => proxies,
-            // A connector makes its connections by itself.
+            // A connector makes its connections itself.
             None if self.connector.is_some() => Proxies::default(),
             None => Proxies::of_environment(),
         };

@@ -93,8 +93,8 @@ pub enum ErrorKind {
     Proxy,
     /// The TLS handshake failed, the server's certificate was not accepted, or the server refused the client's certificate.
     ///
-    /// In TLS 1.3 a server refuses the client's certificate after the handshake, so that the request may have been written:
-    /// see [`request_written`](Error::request_written).
+    /// In TLS 1.3, a server refuses the client's certificate after the handshake. The request may have been written by
+    /// then: see [`request_written`](Error::request_written).
     Tls,
     /// The server broke the rules of HTTP/1.1.
     Protocol,

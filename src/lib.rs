@@ -84,7 +84,7 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Vers
 #[doc(no_inline)]
 pub use {bytes, http};
 
-/// Types of TLS: what a caller gives to a [`ClientBuilder`], and what a handshake has agreed on.
+/// Types of TLS: settings for a [`ClientBuilder`], and the parameters of a handshake.
 pub mod tls {
     #[cfg(feature = "rustls")]
     pub use crate::connect::{Backend, Certificate, CertificateRevocationList, Identity};

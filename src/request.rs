@@ -332,8 +332,8 @@ impl RequestBuilder {
     /// Negotiate. A request with such credentials and without a tag sends `Connection: close`, so that no other request
     /// uses its connection.
     ///
-    /// Connections with a tag resume TLS sessions only of the same tag, because a resumed session would show the server that
-    /// two tags belong to one client.
+    /// Connections with a tag resume only TLS sessions of the same tag, because a resumed session would show the server
+    /// that two tags belong to one client.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {

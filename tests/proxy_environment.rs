@@ -1,4 +1,4 @@
-//! Tests of the proxies that the environment names. Each case runs in a process of its own, because a process has one
+//! Tests of the proxies that the environment names. Each case runs in its own process, because a process has one
 //! environment.
 #![cfg(feature = "proxy")]
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -22,7 +22,7 @@ fn run(url: &str, builds: &str, variables: &[(&str, &str)]) -> String {
     format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
 }
 
-/// The request of a case.
+/// Makes the request of a case and prints the outcome.
 #[tokio::test]
 #[ignore = "the other tests run this test as a program of their own"]
 async fn child() {

@@ -1,7 +1,8 @@
-//! Requests through real proxies: squid, tinyproxy, dante and microsocks. 1,000 requests by http and by https go through each.
+//! Requests through real proxies: squid, tinyproxy, dante and microsocks. Each proxy carries 1,000 http requests and
+//! 1,000 https requests.
 //!
-//! The test starts each proxy on loopback with its own configuration. If a proxy is not installed, its test is skipped and
-//! prints the reason.
+//! Each test starts its proxy on loopback with a configuration of the test. If the proxy is not installed, the test is
+//! skipped and prints the reason.
 #![cfg(all(feature = "proxy", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
@@ -131,7 +132,7 @@ impl Place {
         None
     }
 
-    /// Sends the requests. `keeps` says whether the proxy keeps connections on which it has forwarded a request. `refusal`
+    /// Sends the requests. `keeps` tells whether the proxy keeps a connection open after a forwarded request. `refusal`
     /// is the status of a forwarded request with wrong credentials, or `None` if the proxy takes no credentials.
     async fn check(&self, proxy: Option<Running>, scheme: &str, keeps: bool, refusal: Option<u16>) {
         let Some(_proxy) = proxy else { return };

@@ -33,7 +33,8 @@ async fn no_tls_session_is_resumed_across_isolation_tags() {
         Ok(())
     });
     let client = client(&server);
-    // Each connection resumes the session of an earlier connection of the same tag, or without a tag, if there is one.
+    // A connection resumes the session of an earlier connection with the same tag. A connection without a tag resumes
+    // the session of an earlier connection without a tag.
     let tags = [None, None, Some("a"), Some("a"), Some("b"), None, Some("a")];
     for (number, tag) in tags.into_iter().enumerate() {
         let mut request = client.get(server.url("/"));

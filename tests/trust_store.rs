@@ -1,8 +1,8 @@
-//! What a client takes from the environment of its process: the place of the platform's trust store, and the file for the
+//! Tests of environment variables that a client reads: the path of the platform's trust store, and the file for the
 //! secrets of TLS.
 //!
-//! Each test starts its own program again as a second process with other variables, because the variables hold for a whole
-//! process.
+//! Each test starts its own program again as a second process with other variables, because the variables apply to a
+//! whole process.
 
 #![cfg(all(target_os = "linux", feature = "rustls", feature = "url"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -45,7 +45,7 @@ fn block_on(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
 }
 
-/// A directory of this process under the directory for tests' files, which is empty.
+/// Creates and returns an empty directory of this process.
 fn directory(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     std::fs::create_dir_all(&path).unwrap();
@@ -58,8 +58,8 @@ async fn server() -> (TlsServer, Certificate) {
     (server, Certificate::from_pem(authority.pem()).unwrap())
 }
 
-/// On a system without certificate authorities, clients are built, and http works. Only https to servers of the missing
-/// authorities fails, with an error that says so.
+/// On a system without certificate authorities, clients are built, and http works. Only https without given authorities
+/// fails, with an error that names the reason.
 #[test]
 fn without_a_trust_store_only_the_first_https_request_fails() {
     if !is_child() {
@@ -105,7 +105,7 @@ fn without_a_trust_store_only_the_first_https_request_fails() {
     });
 }
 
-/// The file has the secrets only of a client that was asked to write them.
+/// The file has only the secrets of a client that was told to write its secrets.
 #[test]
 fn secrets_are_written_to_sslkeylogfile_only_if_asked_for() {
     if !is_child() {

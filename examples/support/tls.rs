@@ -14,7 +14,7 @@ pub(crate) fn identity(name: &str) -> Result<(TlsAcceptor, Certificate), Box<dyn
     let made = rcgen::generate_simple_self_signed([name.to_owned()])?;
     let trusted = Certificate::from_der(made.cert.der())?;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    // The provider is named, because rustls cannot choose one by itself if the features of a program bring two.
+    // The crypto provider is given, because rustls cannot choose a provider if the features of a program include two.
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

@@ -84,8 +84,8 @@ impl Environment {
         &self.request.base
     }
 
-    /// Returns the route of a URI to which connections are dialed before there is a request. Stores the way of the route in
-    /// `via`. Fails if a request to the URI would be refused.
+    /// Returns the route of a URI to which connections are dialed before there is a request. Stores in `via` how the
+    /// destination is reached. Fails if a request to the URI would be refused.
     pub(crate) fn route_ahead<'a>(&self, uri: &'a Uri, via: &'a mut Via) -> Result<RouteRef<'a>> {
         let route = RouteRef::of(uri)?;
         if self.request.https_only && !route.is_https() {

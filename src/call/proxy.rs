@@ -1,8 +1,8 @@
-//! The proxy of a hop: which proxy is chosen, and what the request's head says to the proxy.
+//! The proxy of a hop: the choice of the proxy, and the parts of the request head that are meant for the proxy.
 //!
-//! This module does no I/O. Invariants: the fields of a proxy are added to the head of one attempt, and never to the fields
-//! of the request, so that no redirect and no other origin gets them. Without proxies, nothing is asked and nothing is
-//! changed.
+//! This module does no I/O. Invariants: the fields of a proxy are added to the head of one attempt, and never to the
+//! fields of the request, so that no redirect and no other origin gets them. A request without a proxy keeps its head
+//! unchanged.
 
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, Method, Uri};
@@ -13,7 +13,7 @@ use crate::connect::{Via, Wanted};
 use crate::error::{Error, Result};
 use crate::pool::key::RouteRef;
 
-/// Returns the way of a request to its origin.
+/// Returns how a request reaches its origin: directly, through a proxy that forwards the request, or through a tunnel.
 ///
 /// # Errors
 ///
@@ -38,10 +38,10 @@ pub(super) fn choose(
 
 /// Completes the fields of an attempt that goes through a proxy.
 ///
-/// A proxy that forwards the request gets its own fields, unless the caller has set fields of the same names. An origin at
-/// the end of a tunnel does not get the caller's `Proxy-Authorization`, which is for a proxy:
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. The caller's CONNECT asks another proxy at the end of the
-/// tunnel, so that CONNECT keeps the field.
+/// A proxy that forwards the request gets the fields of its settings, except for fields that the caller has set. A
+/// request through a tunnel loses the caller's `Proxy-Authorization`, because this field is for a proxy and not for the
+/// origin: <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A CONNECT of the caller keeps the field, because
+/// the server at the end of the tunnel is then another proxy.
 ///
 /// # Errors
 ///

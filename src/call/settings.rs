@@ -43,7 +43,7 @@ pub(crate) struct RequestConfig {
     /// The content codings that are asked for and decoded.
     pub(crate) codings: Codings,
     pub(crate) proxies: Proxies,
-    /// The addresses that a proxy may be asked for. With `None`, all.
+    /// Filter of the addresses that a proxy may be asked for. `None` allows all addresses.
     pub(crate) filter: Option<AddressFilter>,
 }
 

@@ -54,7 +54,7 @@ impl ClientBuilder {
     /// A program that fetches URLs of other people should set [`AddressFilter::public_only`]. A client with a custom
     /// [`connector`](Self::connector) cannot have a filter, because the connector chooses the addresses:
     /// [`build`](Self::build) returns an error. With a filter, a proxy that looks names up is used for names only if
-    /// `Proxy::filters_addresses` says so.
+    /// `Proxy::filters_addresses` is set.
     ///
     /// ```
     /// use handclasp::{AddressFilter, Client};

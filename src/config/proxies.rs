@@ -12,17 +12,17 @@ impl ClientBuilder {
     /// `http_proxy` and `HTTP_PROXY`, `https_proxy` and `HTTPS_PROXY`, `all_proxy` and `ALL_PROXY`, and the hosts without a
     /// proxy from `no_proxy` and `NO_PROXY` (see [`NoProxy`](crate::NoProxy)). These rules apply to the variables:
     ///
-    /// - The name in lower case comes first. An empty variable counts as one that is not set.
+    /// - The name in lower case takes precedence. An empty variable counts as unset.
     /// - `HTTP_PROXY` is not read if `REQUEST_METHOD` is set, because a header field of a CGI request can set `HTTP_PROXY`.
     /// - Requests to `localhost` and to loopback addresses never go through a proxy of the environment.
     /// - If a variable is not the URL of a proxy, the requests that would use this proxy fail with
     ///   [`ErrorKind::Proxy`](crate::ErrorKind::Proxy).
     /// - The environment is read once, when the client is built.
     ///
-    /// The route of a connection contains the proxy and its credentials. Connections by different proxies, or with
-    /// different credentials, are never shared. The [connect timeout](Self::connect_timeout) covers the dialog with the
-    /// proxy. TLS with an https proxy has the client's settings of TLS, the client's certificate among them, and resumes no
-    /// session. A [`connector`](Self::connector) uses no proxies.
+    /// The route of a connection contains the proxy and its credentials. Requests through different proxies, or with
+    /// different credentials, never share a connection. The [connect timeout](Self::connect_timeout) covers the dialog
+    /// with the proxy. TLS with an https proxy uses the client's TLS settings, including the client certificate, and
+    /// resumes no session. A [`connector`](Self::connector) uses no proxies.
     ///
     /// [`build`](Self::build) reports credentials that the proxy's protocol cannot carry.
     /// [`RequestBuilder::proxy`](crate::RequestBuilder::proxy) sets the proxy of one request.
@@ -47,7 +47,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Removes all proxies, and takes none from the environment.
+    /// Removes all proxies. The client then takes no proxies from the environment.
     pub fn no_proxy(mut self) -> Self {
         self.proxies = Some(Proxies::NONE);
         self

@@ -1,4 +1,4 @@
-//! The settings of TLS.
+//! The TLS settings.
 
 use super::ClientBuilder;
 use crate::connect::{
@@ -31,18 +31,18 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts only these certificate authorities, and those of the other calls that add authorities, instead of the
-    /// platform's. [`build`](Self::build) fails if there is none.
+    /// Trusts only these certificate authorities and the authorities that other calls add, instead of the platform's
+    /// authorities. [`build`](Self::build) fails if there is no authority.
     pub fn tls_certs_only(mut self, certificates: impl IntoIterator<Item = Certificate>) -> Self {
         self.tls.trust = Trust::Given;
         self.tls_certs_merge(certificates)
     }
 
-    /// Trusts Mozilla's certificate authorities, which the crate `webpki-roots` brings, instead of the platform's. Authorities
-    /// that other calls add are trusted too.
+    /// Trusts Mozilla's certificate authorities, which the crate `webpki-roots` contains, instead of the platform's
+    /// authorities. The authorities that other calls add are trusted too.
     ///
-    /// Without this call, a client of a program with the feature `webpki-roots` trusts Mozilla's authorities only if the
-    /// platform has none, as in an image without a CA bundle. Mozilla's authorities change with the version of the crate: a
+    /// Without this call, a client of a program with the feature `webpki-roots` trusts Mozilla's authorities only if
+    /// the platform has none, as in an image without a CA bundle. The crate contains the list of its release date: a
     /// program that is not built again for a long time trusts an old list.
     #[cfg(feature = "webpki-roots")]
     pub fn tls_webpki_roots(mut self) -> Self {
@@ -50,45 +50,47 @@ impl ClientBuilder {
         self
     }
 
-    /// Refuses the certificates that these lists of their authorities have revoked. Needs
-    /// [`tls_certs_only`](Self::tls_certs_only) or the roots of `webpki-roots`, because the platform's verifier takes no
-    /// lists. [`build`](Self::build) fails otherwise.
+    /// Refuses the certificates that these revocation lists name. Revocation lists need
+    /// [`tls_certs_only`](Self::tls_certs_only) or the roots of `webpki-roots`, because the platform's verifier takes
+    /// no lists. [`build`](Self::build) fails otherwise.
     ///
-    /// Each certificate of a server's chain needs a list of its authority: a certificate that no list covers is refused too. The
-    /// time of a list's next update is not looked at.
+    /// Each certificate of a server's chain needs a list of the authority that issued the certificate. A certificate
+    /// that no list covers is refused too. The client ignores the time of a list's next update.
     pub fn tls_crls_only(mut self, lists: impl IntoIterator<Item = CertificateRevocationList>) -> Self {
         self.tls.crls.extend(lists);
         self
     }
 
-    /// This method is [`tls_crls_only`](Self::tls_crls_only) with one list.
+    /// Calls [`tls_crls_only`](Self::tls_crls_only) with one list.
     pub fn add_crl(self, list: CertificateRevocationList) -> Self {
         self.tls_crls_only([list])
     }
 
-    /// This method is [`tls_crls_only`](Self::tls_crls_only) under its earlier name in reqwest.
+    /// Calls [`tls_crls_only`](Self::tls_crls_only). Earlier versions of reqwest use the name of this method.
     pub fn add_crls(self, lists: impl IntoIterator<Item = CertificateRevocationList>) -> Self {
         self.tls_crls_only(lists)
     }
 
-    /// Sets whether every certificate is accepted: of any name, of any authority, and at any time. `false` by default.
+    /// Sets whether the client accepts every certificate: for any name, from any authority, and at any time. `false` by
+    /// default.
     ///
     /// <div class="warning">
     ///
-    /// With `true`, whoever is between the client and the server can read and change everything. Trust the server's own
-    /// authority by [`add_root_certificate`](Self::add_root_certificate) instead.
+    /// With `true`, an attacker between the client and the server can read and change everything. Instead, trust the
+    /// server's own authority with [`add_root_certificate`](Self::add_root_certificate).
     ///
     /// </div>
     ///
-    /// The server still has to prove that it has the key of the certificate that it shows. So the caller can accept a
-    /// connection by comparing [`peer_certificate`](crate::tls::TlsInfo::peer_certificate), after the response.
+    /// The server still has to prove that it holds the key of the certificate that it shows. So the caller can compare
+    /// [`peer_certificate`](crate::tls::TlsInfo::peer_certificate) with a known certificate, but only after the
+    /// response.
     pub fn tls_danger_accept_invalid_certs(mut self, accept: bool) -> Self {
         self.tls.accepts_invalid_certs = accept;
         self
     }
 
-    /// This method is [`tls_danger_accept_invalid_certs`](Self::tls_danger_accept_invalid_certs) under its earlier name in
-    /// reqwest.
+    /// Calls [`tls_danger_accept_invalid_certs`](Self::tls_danger_accept_invalid_certs). Earlier versions of reqwest
+    /// use the name of this method.
     pub fn danger_accept_invalid_certs(self, accept: bool) -> Self {
         self.tls_danger_accept_invalid_certs(accept)
     }
@@ -97,21 +99,21 @@ impl ClientBuilder {
     ///
     /// <div class="warning">
     ///
-    /// With `true`, whoever has any certificate of a trusted authority can be any server. If a server has another name than
-    /// the host of its URL, use [`tls_server_name`](Self::tls_server_name) instead.
+    /// With `true`, everyone who has any certificate of a trusted authority can impersonate any server. If a server has
+    /// another name than the host of its URL, use [`tls_server_name`](Self::tls_server_name) instead.
     ///
     /// </div>
     ///
     /// On Android, macOS, iOS and Windows, [`build`](Self::build) fails unless the client also has
-    /// [`tls_certs_only`](Self::tls_certs_only) or the roots of `webpki-roots`, because the verifiers of these platforms do not
-    /// tell a wrong name from other faults.
+    /// [`tls_certs_only`](Self::tls_certs_only) or the roots of `webpki-roots`, because the verifiers of these
+    /// platforms do not distinguish a wrong name from other faults.
     pub fn tls_danger_accept_invalid_hostnames(mut self, accept: bool) -> Self {
         self.tls.accepts_invalid_hostnames = accept;
         self
     }
 
-    /// This method is [`tls_danger_accept_invalid_hostnames`](Self::tls_danger_accept_invalid_hostnames) under its earlier
-    /// name in reqwest.
+    /// Calls [`tls_danger_accept_invalid_hostnames`](Self::tls_danger_accept_invalid_hostnames). Earlier versions of
+    /// reqwest use the name of this method.
     pub fn danger_accept_invalid_hostnames(self, accept: bool) -> Self {
         self.tls_danger_accept_invalid_hostnames(accept)
     }
@@ -119,27 +121,28 @@ impl ClientBuilder {
 
 /// # TLS: who the client is
 impl ClientBuilder {
-    /// Sets the certificate and key that the client shows to servers that ask for a client certificate. None by default.
+    /// Sets the certificate and the key with which the client authenticates to servers that ask for a client
+    /// certificate. By default, the client has no certificate.
     ///
-    /// Replaces [`identity_provider`](Self::identity_provider). [`build`](Self::build) fails if the key does not belong to the
-    /// certificate. In TLS 1.3 a server refuses a client's certificate after the handshake, so that a request may have been
-    /// written when it fails with [`ErrorKind::Tls`](crate::ErrorKind::Tls).
+    /// Replaces [`identity_provider`](Self::identity_provider). [`build`](Self::build) fails if the key does not belong
+    /// to the certificate. In TLS 1.3, a server refuses a client's certificate after the handshake. A request that
+    /// fails with [`ErrorKind::Tls`](crate::ErrorKind::Tls) may therefore have been written.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.tls.identity = ClientIdentity::Fixed(identity);
         self
     }
 
-    /// Sets a function that gives the identity for each TLS handshake, so that a certificate can be replaced without a new
-    /// client. Replaces [`identity`](Self::identity).
+    /// Sets a function that returns the identity for each TLS handshake, so that a certificate can be replaced without
+    /// a new client. Replaces [`identity`](Self::identity).
     ///
-    /// The function runs on a blocking thread at the start of each dial to an https URL, and may read files. The dials of
-    /// a client wait for one another while they ask. The connect timeout covers the function too. If the function fails,
-    /// the dial fails with [`ErrorKind::Tls`](crate::ErrorKind::Tls).
+    /// The function runs on a blocking thread at the start of each dial to an https URL or to an https proxy, and may
+    /// read files. The function runs for one dial of a client at a time. The connect timeout covers the function too.
+    /// If the function fails, the dial fails with [`ErrorKind::Tls`](crate::ErrorKind::Tls).
     ///
-    /// When the function gives another identity than before, each connection that was made with an earlier one carries no
-    /// further request, and no TLS session of an earlier identity is resumed. A request under way is not interrupted, and a
-    /// dial under way may serve one request. The client asks only when it dials: to replace the identity of idle connections
-    /// at once, call [`Pool::close_idle`](crate::Pool::close_idle) after the change.
+    /// When the function returns another identity than before, the connections of earlier identities carry no further
+    /// request, and no TLS session of an earlier identity is resumed. A request under way is not interrupted, and a
+    /// dial under way may serve one request. The client calls the function only when it dials. To replace the identity
+    /// of idle connections at once, call [`Pool::close_idle`](crate::Pool::close_idle) after the change.
     ///
     /// ```no_run
     /// use handclasp::{Client, Identity};
@@ -166,20 +169,21 @@ impl ClientBuilder {
     /// Sets whether the client tells the server the name of the host (SNI,
     /// <https://www.rfc-editor.org/rfc/rfc6066#section-3>). `true` by default. An IP address is never sent.
     ///
-    /// Without the name, a server of several hosts cannot choose its certificate. The certificate is verified in any case.
+    /// Without the name, a server of several hosts cannot choose its certificate. The client verifies the certificate
+    /// in any case.
     pub fn tls_sni(mut self, send: bool) -> Self {
         self.tls.hides_server_name = !send;
         self
     }
 
-    /// Sets the name that stands for `host` in the TLS handshake: the name that the client sends, and for which the server's
-    /// certificate has to be valid. A later call for the same host replaces the name.
+    /// Sets the name that replaces `host` in the TLS handshake. The client sends this name, and the server's
+    /// certificate has to be valid for this name. A later call for the same host replaces the name.
     ///
-    /// The name changes neither the address to which the client connects nor the `Host` field. [`build`](Self::build) fails if
-    /// the name can be no name of a server.
+    /// The name changes neither the address to which the client connects nor the `Host` field. [`build`](Self::build)
+    /// fails if the name is not a valid name of a server.
     ///
     /// ```
-    /// // The certificate of the server at this address is for a name.
+    /// // The server at this address has a certificate for a name.
     /// let client = handclasp::Client::builder().tls_server_name("192.0.2.1", "internal.example.org").build()?;
     /// # Ok::<(), handclasp::Error>(())
     /// ```
@@ -188,44 +192,44 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the lowest version of TLS that the client accepts: [`Version::TLS_1_2`] by default, which is the lowest that
-    /// there is here.
+    /// Sets the lowest version of TLS that the client accepts: [`Version::TLS_1_2`] by default, which is the lowest
+    /// version that rustls supports.
     pub fn tls_version_min(mut self, version: Version) -> Self {
         self.tls.min = Some(version);
         self
     }
 
-    /// This method is [`tls_version_min`](Self::tls_version_min) under its earlier name in reqwest.
+    /// Calls [`tls_version_min`](Self::tls_version_min). Earlier versions of reqwest use the name of this method.
     pub fn min_tls_version(self, version: Version) -> Self {
         self.tls_version_min(version)
     }
 
-    /// Sets the highest version of TLS that the client accepts: [`Version::TLS_1_3`] by default. [`build`](Self::build) fails
-    /// if the lowest version is above it.
+    /// Sets the highest version of TLS that the client accepts: [`Version::TLS_1_3`] by default. [`build`](Self::build)
+    /// fails if the lowest version is above the highest version.
     pub fn tls_version_max(mut self, version: Version) -> Self {
         self.tls.max = Some(version);
         self
     }
 
-    /// This method is [`tls_version_max`](Self::tls_version_max) under its earlier name in reqwest.
+    /// Calls [`tls_version_max`](Self::tls_version_max). Earlier versions of reqwest use the name of this method.
     pub fn max_tls_version(self, version: Version) -> Self {
         self.tls_version_max(version)
     }
 
-    /// Sets whether the secrets of connections are written to the file that the environment variable `SSLKEYLOGFILE` names, if
-    /// there is one. `false` by default.
+    /// Sets whether the secrets of connections are written to the file that the environment variable `SSLKEYLOGFILE`
+    /// names. `false` by default. Without the variable, nothing is written.
     ///
-    /// Whoever reads the file can decrypt a recording of the connections, for example with Wireshark. The variable is read
-    /// and the file is opened when the first https connection is dialed.
+    /// Everyone who can read the file can decrypt a recording of the connections, for example with Wireshark. The
+    /// variable is read and the file is opened when the first https connection is dialed.
     pub fn tls_sslkeylogfile(mut self, write: bool) -> Self {
         self.tls.logs_keys = write;
         self
     }
 
-    /// Sets a part of TLS that the caller has configured with rustls: a whole configuration or a provider of cryptography. The
-    /// module [`rustls_0_23`](crate::rustls_0_23) makes it.
+    /// Sets a part of TLS that the caller has configured with rustls: a whole configuration or a crypto provider. The
+    /// functions of the module [`rustls_0_23`](crate::rustls_0_23) return such a backend.
     ///
-    /// By default, the client computes with ring, or with aws-lc-rs if the feature `aws-lc-rs` is on.
+    /// By default, the client uses the crypto provider ring, or aws-lc-rs if the feature `aws-lc-rs` is on.
     pub fn tls_backend(mut self, backend: Backend) -> Self {
         self.tls.backend = Some(backend);
         self

@@ -1,4 +1,4 @@
-//! Destinations of connections, and the ways in which a destination is reached: directly, and through a proxy.
+//! Destinations of connections, and how a destination is reached: directly or through a proxy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Destination {
     via: Via,
 }
 
-/// Way in which a destination is reached.
+/// How a destination is reached.
 ///
 /// Later variants will have their own data, such as a unix socket with its path. The dialer matches every variant, so that
 /// the compiler points at the code that a new variant needs. The pool's key contains the variant, because two variants may
@@ -46,8 +46,8 @@ pub struct Destination {
 pub(crate) enum Via {
     /// TCP to an address of the host.
     Direct,
-    /// A connection to an HTTP proxy that forwards requests. The destination is the proxy itself, so that requests to all
-    /// origins behind the proxy share the connection.
+    /// A connection to an HTTP proxy that forwards requests. The destination is the proxy itself, so that requests to
+    /// all origins share the connection.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
     Forward(Arc<ProxyServer>),
     /// A connection to the destination that a proxy has opened.
@@ -62,7 +62,7 @@ impl Destination {
         Self { is_https, host: bare.to_ascii_lowercase().into(), port, via: Via::Direct }
     }
 
-    /// Returns the destination with a way to it.
+    /// Returns the destination, reached by `via`.
     pub(crate) fn by(self, via: Via) -> Self {
         Self { via, ..self }
     }

@@ -101,8 +101,8 @@ pub(crate) struct Dialed {
     pub(crate) round_trip: Option<Duration>,
     /// The seat of the connection at its address, if the client spreads its connections.
     pub(crate) seat: Option<Seat>,
-    /// What TLS has agreed on: with the server, or with the proxy if there is no TLS with the server. `None` without TLS, or
-    /// if a custom connector made the connection.
+    /// Parameters of TLS with the server, or of TLS with the proxy if there is no TLS with the server. `None` without
+    /// TLS, or if a custom connector made the connection.
     pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
@@ -189,7 +189,7 @@ impl Dialer {
         }
     }
 
-    /// Begins to look up the host's addresses, and with it the dns phase.
+    /// Begins the lookup of the host's addresses, and with the lookup the dns phase.
     fn look_up<'a>(
         &'a self,
         to: &'a Destination,

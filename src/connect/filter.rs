@@ -26,8 +26,8 @@ use crate::error::Error;
 /// [`ErrorKind::AddressRefused`](crate::ErrorKind::AddressRefused), and nothing is sent to the host. The error names each
 /// refused address.
 ///
-/// The address of a proxy has to pass the filter too. The filter cannot see the address of a name that a proxy looks up, so
-/// that such a request fails, unless `Proxy::filters_addresses` says that the proxy refuses addresses itself.
+/// The address of a proxy has to pass the filter too. The filter cannot see the address of a name that a proxy looks
+/// up. Such a request fails, unless `Proxy::filters_addresses` says that the proxy refuses addresses itself.
 ///
 /// An IPv6 address that contains an IPv4 address counts as both: `::ffff:127.0.0.1` (mapped), `64:ff9b::7f00:1` (NAT64)
 /// and `2002:7f00:1::` (6to4) are refused by a filter that refuses `127.0.0.1`. The unspecified addresses `0.0.0.0` and `::`
@@ -113,8 +113,8 @@ impl AddressFilter {
 
     /// Returns a filter that allows the addresses for which `allows` returns `true`.
     ///
-    /// The function runs in the task of the dial, once for each address of each dial. It must not block. If it panics, the
-    /// dial fails. For an address in the URL of a request that goes by way of a proxy, the function runs in the request's
+    /// The function runs in the task of the dial, once for each address of each dial. It must not block. If it panics,
+    /// the dial fails. For an address in the URL of a request through a proxy, the function runs in the request's
     /// future instead.
     ///
     /// ```

@@ -37,12 +37,12 @@ impl fmt::Display for ProxyServer {
     }
 }
 
-/// The proxies of a client or of a request. There are none.
+/// Proxies of a client or of a request. The list is always empty.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub(crate) struct Proxies;
 
-/// The facts of a request by which a proxy is chosen.
+/// Facts of a request on which the choice of a proxy depends.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "there are no proxies")]
 pub(crate) struct Wanted<'a> {

@@ -203,7 +203,7 @@ impl Exchange {
     }
 
     /// Returns the failure of a new connection that ended before the request was written. If the server has refused the
-    /// client's certificate, the failure says so, because such a refusal may come right after the handshake.
+    /// client's certificate, the failure names this refusal, which may come right after the handshake.
     #[cold]
     pub(super) fn lost_unused(&mut self) -> Failure {
         if let Poll::Ready(Err(error)) = self.poll_read(&mut Context::from_waker(Waker::noop()))
@@ -227,7 +227,7 @@ impl Exchange {
     /// Returns the failure for a read that failed.
     fn broken(&mut self, error: io::Error) -> Failure {
         let phase = self.attempt.phase();
-        // The server's reason explains the end of the connection better than a write that failed because of the end.
+        // The server's refusal is the reason for the end of the connection. A failed write is only a consequence.
         if let Some(message) = client_refused(&error) {
             return Failure::Lost(Error::new(ErrorKind::Tls, message).in_phase(phase).because(error));
         }

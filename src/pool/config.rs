@@ -15,7 +15,7 @@ pub(crate) struct PoolConfig {
     /// Time that a request waits for a connection if `acquire_timeout` was not set: 30 s or one second longer than
     /// the connect timeout, whichever is longer.
     pub(crate) acquire_default: Duration,
-    /// What decides, apart from deadlines, whether a connection is closed.
+    /// Conditions, other than deadlines, under which a connection is closed.
     pub(crate) evict_if: Option<Box<EvictIf>>,
     /// Time within which a connection must have been used for a request that must not be sent twice.
     pub(crate) fresh_for_unsafe: Option<Duration>,

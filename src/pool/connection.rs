@@ -87,7 +87,7 @@ pub(super) struct Fixed {
     pub(super) local: Option<SocketAddr>,
     /// The seat at the peer's address, if the client spreads its connections.
     pub(super) seat: Option<Seat>,
-    /// What TLS has agreed on. `None` for http, or if a custom connector made the connection.
+    /// Parameters of the TLS handshake. `None` for http, or if a custom connector made the connection.
     pub(super) tls: Option<Arc<TlsInfo>>,
 }
 
@@ -349,8 +349,9 @@ impl ConnectionInfo {
         self.fixed.as_ref()?.local
     }
 
-    /// Returns what TLS has agreed on, with the server's certificates. `None` for http, and for a connection that a custom
-    /// connector made. For http by way of an https proxy, returns what TLS with the proxy has agreed on.
+    /// Returns the parameters of the TLS handshake, with the server's certificates. `None` for http, and for a
+    /// connection that a custom connector made. For an http URL through an https proxy, returns the parameters of TLS
+    /// with the proxy.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.fixed.as_ref()?.tls.as_deref()
     }

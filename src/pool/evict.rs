@@ -61,7 +61,7 @@ impl IdleConnection<'_> {
         self.fixed.local
     }
 
-    /// Returns what TLS has agreed on: see [`ConnectionInfo::tls`](crate::ConnectionInfo::tls).
+    /// Returns the parameters of the TLS handshake: see [`ConnectionInfo::tls`](crate::ConnectionInfo::tls).
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.fixed.tls.as_deref()
     }
@@ -79,7 +79,7 @@ impl IdleConnection<'_> {
 
 type Predicate = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
 
-/// What decides, apart from deadlines, whether a connection is closed.
+/// Conditions, other than deadlines, under which a connection is closed.
 #[derive(Clone, Default)]
 pub(crate) struct EvictIf {
     /// The caller's function.

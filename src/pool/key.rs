@@ -120,7 +120,8 @@ impl<'a> RouteRef<'a> {
         Self { tag, ..self }
     }
 
-    /// Returns the route by a way to the origin. If a proxy forwards requests, all origins behind the proxy have one route.
+    /// Returns the route for `via`. If a proxy forwards requests, all origins that are reached through the proxy have
+    /// one route.
     #[inline]
     pub(crate) fn by(self, via: &'a Via) -> Self {
         match via {
@@ -142,7 +143,7 @@ impl<'a> RouteRef<'a> {
         }
     }
 
-    /// Returns the way through a proxy, or `None` for a direct connection.
+    /// Returns how a proxy is used, or `None` for a direct connection.
     #[inline]
     pub(crate) fn via(&self) -> Option<&'a Via> {
         self.via
@@ -280,12 +281,12 @@ impl Route {
         self.tag.as_ref()
     }
 
-    /// Returns the way to the host.
+    /// Returns how the host is reached.
     pub(crate) fn via(&self) -> &Via {
         &self.via
     }
 
-    /// Returns the way through a proxy, or `None` for a direct connection.
+    /// Returns how a proxy is used, or `None` for a direct connection.
     fn by_proxy(&self) -> Option<&Via> {
         if self.via == Via::Direct { None } else { Some(&self.via) }
     }
@@ -456,10 +457,10 @@ mod tests {
         }
     }
 
-    /// The way of a request through each proxy of the list, and without a proxy.
+    /// Compares the routes of requests through each proxy of the list, and without a proxy.
     #[cfg(feature = "proxy")]
     #[test]
-    fn rule_01_another_way_is_another_route() {
+    fn rule_01_another_proxy_is_another_route() {
         use crate::connect::{Proxies, Proxy, Wanted};
 
         let proxies = [
@@ -526,7 +527,7 @@ mod tests {
         assert!(same > 100, "{same}");
     }
 
-    /// What the text of a route says, which the ledger and the events print.
+    /// The ledger and the events print the text of a route.
     #[cfg(feature = "proxy")]
     #[test]
     fn the_text_of_a_route_names_the_proxy_and_no_credentials() {
@@ -550,7 +551,7 @@ mod tests {
         }
     }
 
-    /// A key is copied and compared for each request. Its size changes the time that this takes.
+    /// The pool copies and compares a key for each request. A larger key makes the copy and the comparison slower.
     #[test]
     fn a_key_and_a_borrowed_route_keep_their_sizes() {
         assert_eq!((size_of::<Key>(), size_of::<RouteRef<'_>>()), (48, 56));

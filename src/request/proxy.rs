@@ -28,7 +28,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Lets this request go to its origin directly, without the proxies of the client.
+    /// Sends this request to its origin directly, without the proxies of the client.
     pub fn no_proxy(mut self) -> Self {
         self.settings.proxies = Some(Proxies::NONE);
         self

@@ -1,5 +1,5 @@
-//! Tests of requests through proxies: what the proxy and the origin get, which connections are shared, and that no
-//! credentials reach anybody but the proxy.
+//! Tests of requests through proxies: the bytes that the proxy and the origin get, the sharing of connections, and that
+//! only the proxy gets its credentials.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn a_forwarded_request_names_the_whole_url_and_carries_the_credentials() {
     let expected =
         format!("GET http://a.test/x?y HTTP/1.1\r\nhost: a.test\r\nproxy-authorization: {BASIC}\r\n\r\n");
     assert_eq!(seen[0].request.head, expected, "R-9112-3.2.2-1");
-    // Fields of the caller come first.
+    // A field of the caller takes precedence over a field of the proxy's settings.
     let own = client.get("http://[2001:db8::1]:8080").header("proxy-authorization", "Bearer own");
     assert_eq!(within(20, own.send()).await.unwrap().text().await.unwrap(), "http://[2001:db8::1]:8080/");
     assert_eq!(server.fields("proxy-authorization")[1], ["Bearer own"]);
@@ -227,7 +227,7 @@ async fn wrong_credentials_are_an_error_before_any_byte_of_the_request() {
 async fn a_60_credentials_of_a_proxy_do_not_follow_a_redirect() {
     let origin = Server::echo();
     let (to, port) = (origin.address(), origin.address().port());
-    // The proxy redirects to a host to which requests go directly.
+    // The proxy redirects to a host that is reached without a proxy.
     let proxy = Server::start(move |peer| {
         while peer.request()?.is_some() {
             let head = format!(
@@ -256,7 +256,7 @@ async fn a_60_credentials_of_a_proxy_do_not_follow_a_redirect() {
 /// Fields of the caller that are meant for a proxy do not reach an origin through a tunnel, and fields for the origin do not
 /// reach the proxy that opens the tunnel.
 #[tokio::test]
-async fn a_60_fields_of_the_caller_stop_at_the_end_of_a_tunnel() {
+async fn a_60_a_tunnel_request_loses_the_proxy_authorization_of_the_caller() {
     let server = Server::echo();
     let gate = Gate::start(Kind::Http, server.address(), None).await;
     let client = client(Proxy::all(gate.url("")).unwrap().tunnel(true));
@@ -311,7 +311,7 @@ async fn connections_are_dialed_ahead_through_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_connector_and_a_proxy_exclude_each_other() {
+async fn a_client_cannot_have_both_a_connector_and_a_proxy() {
     let builder = || Client::builder().connector(|_| async { Err::<tokio::net::TcpStream, _>("no".into()) });
     let proxy = || Proxy::all("http://127.0.0.1:9").unwrap();
     assert!(builder().proxy(proxy()).build().unwrap_err().is_request());
@@ -321,7 +321,7 @@ async fn a_connector_and_a_proxy_exclude_each_other() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_named() {
+async fn a_proxy_that_cannot_be_reached_is_named() {
     let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let client = client(Proxy::all(format!("http://user:planted@{at}")).unwrap());
     let error = within(20, client.get("http://a.test/").send()).await.unwrap_err();
@@ -391,7 +391,7 @@ mod secured {
                 );
             }
             assert_eq!(gate.accepted(), 1, "A-53 {kind:?}");
-            // Another origin has a tunnel of its own.
+            // Another origin has its own tunnel.
             assert_eq!(fetch(&client, "https://127.0.0.1/x").await, "/x", "{kind:?}");
             let asked = gate.asked();
             assert_eq!(asked.len(), 2, "A-53 {kind:?}");
@@ -472,8 +472,8 @@ mod secured {
         }
     }
 
-    /// The proxy and the origin are one server with one name. The connections to the origin resume sessions, and those to
-    /// the proxy do not, so that no ticket of a proxy is shown to an origin.
+    /// The proxy and the origin are one server with one name. The connections to the origin resume sessions, and the
+    /// connections to the proxy do not, so that the client shows no ticket of a proxy to an origin.
     #[tokio::test]
     async fn a_55_no_session_with_an_https_proxy_is_resumed() {
         let (mut config, root) = certify(&["localhost"]);

@@ -1,5 +1,5 @@
-//! Tests of proxies under an address filter: which addresses and names a proxy is asked for. The proxies listen on 127.0.0.1,
-//! which the filter allows, and every connection that they open leads to one server.
+//! Tests of proxies under an address filter: which addresses and names a proxy is asked for. The proxies listen on
+//! 127.0.0.1, which the filter allows. Every connection that a proxy opens leads to one server.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -96,7 +96,7 @@ async fn a_31_a_proxy_that_looks_names_up_gets_only_what_the_filter_allows() {
     }
 }
 
-/// All origins share the connection to a proxy that forwards, so that the filter is asked for each request.
+/// All origins share the connection to a proxy that forwards, so that the filter is called for each request.
 #[tokio::test]
 async fn a_31_each_request_on_a_shared_connection_to_a_proxy_is_checked() {
     let server = Server::start(|peer| {
@@ -124,7 +124,7 @@ async fn a_31_each_request_on_a_shared_connection_to_a_proxy_is_checked() {
                 "A-32"
             );
         }
-        // Another proxy of one request has its own trust.
+        // The proxy of one request has its own setting of filters_addresses.
         let trusting = client.get("http://local.test/").proxy(proxy.clone().filters_addresses(true));
         assert_eq!(within(20, trusting.send()).await.unwrap().text().await.unwrap(), "ok");
     }
@@ -173,7 +173,7 @@ async fn a_31_the_address_of_a_proxy_is_checked_too() {
     }
 }
 
-/// SOCKS4 carries IPv4 addresses only, so that only these are looked up.
+/// SOCKS4 carries IPv4 addresses only, so that only IPv4 addresses are looked up.
 #[tokio::test]
 async fn only_addresses_that_the_proxy_can_be_asked_for_are_looked_up() {
     let server = Server::echo();

@@ -1,5 +1,5 @@
-//! Tests of the settings of TLS against servers of tokio-rustls, with certificates that are made on the spot. The ids of the
-//! attacks that a test covers are in its name or in its messages.
+//! Tests of the TLS settings against servers of tokio-rustls. Each test creates its certificates. The ids of the
+//! attacks that a test covers are in the name of the test or in its messages.
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ async fn get(client: &Client, server: &TlsServer) -> Result<ConnectionInfo, Erro
     Ok(connection)
 }
 
-/// Returns what the handshake of a connection has agreed on.
+/// Returns the parameters of a connection's handshake.
 fn info(connection: &ConnectionInfo) -> &TlsInfo {
     connection.tls().unwrap()
 }

@@ -1,5 +1,5 @@
-//! A proxy on loopback that opens connections: by CONNECT, over TCP or TLS, and by SOCKS5 and SOCKS4a. Every connection that
-//! is asked for leads to one server, whatever the name. The proxy runs in tasks of the test's runtime.
+//! A proxy on loopback that opens connections: by CONNECT over TCP or TLS, and by SOCKS5 and SOCKS4a. Every connection
+//! leads to one server, for any name or address that a client asks for. The proxy runs in tasks of the test's runtime.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// How the proxy is spoken to.
+/// Protocol between a client and the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Http,
@@ -19,7 +19,7 @@ pub enum Kind {
     Socks4,
 }
 
-/// A proxy, and what clients asked it for.
+/// A proxy that records the requests of its clients.
 pub struct Gate {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -28,8 +28,8 @@ pub struct Gate {
 struct Shared {
     kind: Kind,
     to: SocketAddr,
-    /// For HTTP, the value of `Proxy-Authorization`. For SOCKS, the user and the password with a colon between them. `None`:
-    /// no credentials are asked for.
+    /// For HTTP, the value of `Proxy-Authorization`. For SOCKS, the user and the password with a colon between them.
+    /// With `None`, the proxy asks for no credentials.
     credentials: Option<String>,
     /// Size of the pieces in which answers are sent.
     piece: usize,
@@ -97,7 +97,8 @@ impl Gate {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Returns what clients asked for: for HTTP the head of the request, for SOCKS the type and the text of the destination.
+    /// Returns the requests of the clients: for HTTP, the head of each request, and for SOCKS, the type and the text of
+    /// each destination.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap().clone()
     }
@@ -198,14 +199,14 @@ impl Shared {
     }
 }
 
-/// Reads bytes whose number is the first byte.
+/// Reads one byte, which is a length, and then as many bytes.
 async fn take(client: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::from(client.read_u8().await?)];
     client.read_exact(&mut bytes).await?;
     Ok(bytes)
 }
 
-/// Reads text that a zero ends.
+/// Reads text up to a zero byte.
 async fn take_text(client: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
     let mut text = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! Certificate authorities that issue certificates of every kind, and a TLS server that tells its client what the server has
-//! seen of the handshake.
+//! Certificate authorities that issue valid and invalid certificates, and a TLS server that records its handshakes and
+//! requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate, its authorities between the root and itself, and its private key.
+/// A certificate with its intermediate certificates and its private key.
 pub struct Issued {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: KeyPair,
@@ -37,7 +37,7 @@ impl Authority {
         Self::with(name, |_| {})
     }
 
-    /// Creates an authority whose own certificate `change` has changed.
+    /// Creates an authority. `change` changes the parameters of the authority's own certificate.
     pub fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -57,7 +57,7 @@ impl Authority {
         self.issue_with(names, |_| {})
     }
 
-    /// Issues a certificate that `change` has changed.
+    /// Issues a certificate. `change` changes the parameters of the certificate.
     pub fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let key = KeyPair::generate().unwrap();
         let mut params = params(names);
@@ -101,8 +101,8 @@ impl Authority {
 }
 
 impl Issued {
-    /// Creates a certificate that its own key signs. `is_authority` gives the certificate the shape that
-    /// `openssl req -x509` makes.
+    /// Creates a certificate that its own key signs. If `is_authority` is set, the certificate is marked as an
+    /// authority, as `openssl req -x509` does by default.
     pub fn self_signed(names: &[&str], is_authority: bool) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = params(names);
@@ -127,8 +127,8 @@ impl Issued {
         Self { chain: vec![certificate.into()], pem: String::new(), key }
     }
 
-    /// Returns the configuration of a server that shows this certificate with another key, or that shows a certificate which
-    /// rustls refuses to show.
+    /// Returns the configuration of a server that shows this certificate with another key, or that shows a certificate
+    /// which rustls would otherwise refuse to load.
     pub fn shown_with(&self, key: &KeyPair, version: &'static SupportedProtocolVersion) -> ServerConfig {
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let key = ring::sign::any_supported_type(&key).unwrap();
@@ -181,7 +181,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [&[tag], &*size, &*content].concat()
 }
 
-/// Fixed answer of a server to the question for its certificate.
+/// Certificate resolver of a server with one certificate.
 #[derive(Debug)]
 struct Shows(Arc<CertifiedKey>);
 
@@ -206,17 +206,17 @@ fn params(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// A TLS server that answers each request with what the server has seen of the handshake. The server runs as tasks of the
-/// test's runtime.
+/// A TLS server that answers each request with `ok`, and records its handshakes and requests. The server runs in tasks
+/// of the test's runtime.
 pub struct TlsServer {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Connected>>>,
 }
 
-/// What the server has seen of one connection.
+/// Record of one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Connected {
-    /// Why the handshake failed.
+    /// Reason why the handshake failed.
     pub error: Option<String>,
     /// "1.2" or "1.3".
     pub version: &'static str,
@@ -252,7 +252,7 @@ impl TlsServer {
         format!("https://{host}:{}/secret-path", self.address.port())
     }
 
-    /// Returns what the server has seen of the connections whose handshake has ended, in the order of these ends.
+    /// Returns the records of the connections whose handshake has ended, in the order in which the handshakes ended.
     pub fn seen(&self) -> Vec<Connected> {
         self.seen.lock().unwrap().clone()
     }

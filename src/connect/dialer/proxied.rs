@@ -1,11 +1,11 @@
-//! The dial by way of a proxy: from a proxy and a destination to a connected stream.
+//! The dial through a proxy: from a proxy and a destination to a connected stream.
 //!
-//! The steps are those of a direct dial, with the proxy as the destination, and the dialog with the proxy between TCP and
-//! the TLS handshake with the origin. The proxy phase covers the TLS handshake with the proxy and the dialog. Invariants: a
-//! name is looked up here only if the proxy's scheme says so, and the address filter has allowed the address that the proxy
-//! is asked for. Whether the proxy may be asked for a name was decided when the proxy was chosen. TLS with a proxy neither
-//! stores nor resumes a session, because sessions are found by the name of the server, and an origin may have the name of
-//! the proxy.
+//! The steps are those of a direct dial, with the proxy as the destination, and the dialog with the proxy between TCP
+//! and the TLS handshake with the origin. The proxy phase covers the TLS handshake with the proxy and the dialog.
+//! Invariants: a name is looked up here only if the proxy's scheme says so, and the address filter has allowed the
+//! address that the proxy is asked for. Whether the proxy may be asked for a name was decided when the proxy was
+//! chosen. TLS with a proxy neither stores nor resumes a session, because the server's name is the key of a session,
+//! and an origin may have the name of the proxy.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ use crate::resolver::Family;
 use crate::timings::Rounded;
 use crate::trace::Setup;
 
-/// Addresses of a destination, among which the address for the proxy is found.
+/// State of the search for the address that the proxy is asked for.
 struct Found {
     is_v4_only: bool,
     /// An address that the filter allows, but that the proxy's protocol cannot carry.
@@ -36,7 +36,7 @@ struct Found {
 }
 
 impl Dialer {
-    /// Makes one connection by way of a proxy.
+    /// Makes one connection through a proxy.
     pub(super) async fn dial_by_proxy(
         &self,
         proxy: &ProxyServer,
@@ -46,7 +46,7 @@ impl Dialer {
         deadline: Instant,
     ) -> Result<Dialed, DialError> {
         if self.connector.is_some() {
-            let message = "a client with a connector uses no proxies, because the connector makes the connections: leave one of both out";
+            let message = "a client with a connector uses no proxies, because the connector makes the connections: leave out the connector or the proxy";
             return Err(DialError::new(ErrorKind::Request, Phase::Queue, message.into(), Scope::Host));
         }
         let is_tls = proxy.kind() == Kind::Https;
@@ -128,8 +128,8 @@ impl Dialer {
         suitable.copied()
     }
 
-    /// Makes TLS with the proxy if `tls` is given, and asks the proxy for a connection if `asked` is given. Returns the
-    /// stream and what TLS with the proxy has agreed on. This step is the proxy phase.
+    /// Makes the TLS handshake with the proxy if `tls` is given, and asks the proxy for a connection if `asked` is
+    /// given. Returns the stream and the parameters of TLS with the proxy. This step is the proxy phase.
     async fn open(
         &self,
         proxy: &ProxyServer,
@@ -164,8 +164,8 @@ impl Dialer {
 }
 
 impl Found {
-    /// Ends the search: no address was found that the proxy can be asked for. Returns an address that the proxy's protocol
-    /// cannot carry, if there is one, so that the error of the dialog says so.
+    /// Ends the search: no address was found that the proxy can be asked for. Returns an address that the proxy's
+    /// protocol cannot carry, if there is one, so that the dialog returns the error.
     fn end(&mut self, to: &Destination) -> Result<SocketAddr, DialError> {
         if let Some(address) = self.unsuitable {
             return Ok(address);

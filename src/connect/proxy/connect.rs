@@ -1,8 +1,8 @@
 //! CONNECT as bytes: the request for a tunnel, and the proxy's answer.
 //!
-//! The crate's codec writes the request and reads the answer, so that its limits and rules hold here too. This file knows
-//! no socket. Invariants: a tunnel is open only after a 2xx, and only if no byte follows the head of the 2xx. The content
-//! of any other answer is never read.
+//! The crate's codec writes the request and reads the answer, so that the codec's limits and rules apply here too. This
+//! file knows no socket. Invariants: a tunnel is open only after a 2xx, and only if no byte follows the head of the
+//! 2xx. The content of any other answer is never read.
 
 use bytes::BytesMut;
 use http::header::{HeaderMap, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
@@ -20,8 +20,8 @@ pub(super) struct Connect {
 }
 
 impl Connect {
-    /// Begins CONNECT to `authority`, which is a host and a port as in a URI. `fields` are sent to the proxy, and to
-    /// nobody else. Returns the dialog and the bytes to send.
+    /// Begins CONNECT to `authority`, which is a host and a port as in a URI. `fields` are sent to the proxy only.
+    /// Returns the dialog and the bytes to send.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl Connect {
         Ok((Self { machine, has_sent_credentials }, out.to_vec()))
     }
 
-    /// Reads the proxy's answer from `buf`, and returns what follows.
+    /// Reads the proxy's answer from `buf`, and returns the next step.
     ///
     /// # Errors
     ///
@@ -93,8 +93,8 @@ fn schemes<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Vec<String>
     schemes
 }
 
-/// The elements of a list, which commas outside of quoted strings separate. A quoted string without an end reaches to the
-/// end of the value.
+/// Iterator over the elements of a list. Commas outside of quoted strings separate the elements. A quoted string
+/// without an end extends to the end of the value.
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Iterator for Elements<'a> {

@@ -14,13 +14,12 @@ pub(super) struct Variables {
     pub(super) no_proxy: Option<String>,
 }
 
-/// Reads the variables. For each, the name in lower case comes first, as in curl. An empty variable counts as one that is
-/// not set.
+/// Reads the variables. The name in lower case takes precedence, as in curl. An empty variable counts as unset.
 pub(super) fn read(get: impl Fn(&str) -> Option<String>) -> Variables {
     let set = |name: &'static str| Some((name, get(name).filter(|value| !value.trim_ascii().is_empty())?));
     // A CGI server turns the header field `Proxy` into `HTTP_PROXY`: <https://httpoxy.org>. The server always sets
-    // REQUEST_METHOD, <https://www.rfc-editor.org/rfc/rfc3875#section-4.1.12>. No header field can set the other variables,
-    // because `HTTP_` precedes the names of all fields.
+    // REQUEST_METHOD, <https://www.rfc-editor.org/rfc/rfc3875#section-4.1.12>. No header field can set the other
+    // variables, because a CGI server puts `HTTP_` before the name of each field.
     let is_cgi = get("REQUEST_METHOD").is_some();
     let for_http = || if is_cgi { None } else { set("HTTP_PROXY") };
     let for_all = || set("all_proxy").or_else(|| set("ALL_PROXY"));
@@ -65,7 +64,7 @@ mod tests {
                 &[("HTTP_PROXY", "a"), ("HTTPS_PROXY", "b"), ("NO_PROXY", "c")],
                 [Some("a"), Some("b"), Some("c")],
             ),
-            // In Go, upper case comes first.
+            // In Go, the name in upper case takes precedence.
             (&[("http_proxy", "a"), ("HTTP_PROXY", "b")], [Some("a"), None, None]),
             (&[("HTTPS_PROXY", "b"), ("https_proxy", "a")], [None, Some("a"), None]),
             (&[("NO_PROXY", "b"), ("no_proxy", "a")], [None, None, Some("a")]),
@@ -75,7 +74,7 @@ mod tests {
             (&[("ALL_PROXY", "b"), ("all_proxy", "a")], [Some("a"), Some("a"), None]),
             (&[("ALL_PROXY", "a"), ("https_proxy", "b")], [Some("a"), Some("b"), None]),
             (&[("ALL_PROXY", "a"), ("HTTP_PROXY", "b")], [Some("b"), Some("a"), None]),
-            // An empty variable counts as one that is not set, as in curl and Go.
+            // An empty variable counts as unset, as in curl and Go.
             (&[("http_proxy", ""), ("HTTP_PROXY", "b"), ("no_proxy", " ")], [Some("b"), None, None]),
             (&[("https_proxy", " "), ("ALL_PROXY", "a")], [Some("a"), Some("a"), None]),
             // In CGI, a header field may have set HTTP_PROXY. In Go, a request fails if HTTP_PROXY would be used.

@@ -1,7 +1,7 @@
 //! The hosts to which requests go without a proxy, as `NO_PROXY` names them.
 //!
-//! This file does no I/O and looks up no name. Invariant: an address is matched by addresses and networks only, and never
-//! by the end of its text.
+//! This file does no I/O and looks up no name. Invariant: only addresses and networks match an address. The end of an
+//! address's text never matches.
 
 use std::net::IpAddr;
 
@@ -10,23 +10,24 @@ use ipnet::IpNet;
 /// Hosts to which requests go without a proxy.
 ///
 /// The list has the form of the environment variable `NO_PROXY`: entries that are separated by commas or blanks. Letter
-/// case and a dot at the end of a name do not matter. An entry that has none of these forms is ignored, as in curl and
-/// Go:
+/// case and a dot at the end of a name do not matter. The table shows the forms of an entry, and where curl and Go
+/// differ. An entry of any other form is ignored, as in curl and Go.
 ///
 /// | entry | hosts without a proxy | in curl | in Go |
 /// |---|---|---|---|
-/// | `*` | all | only if the whole list is `*` | the same |
-/// | `example.com` | `example.com` and all names that end in `.example.com` | the same | the same |
-/// | `.example.com` | the same as `example.com` | the same | only names that end in `.example.com` |
-/// | `*.example.com` | only names that end in `.example.com` | none | the same |
-/// | `example.com:8080` | as `example.com`, and only for this port | none | the same |
-/// | `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]` | this address | the same, without brackets only | the same |
-/// | `192.0.2.1:8080`, `[2001:db8::1]:8080` | this address, and only for this port | none | the same |
-/// | `10.0.0.0/8`, `fd00::/8` | the addresses of this network | the same | the same |
+/// | `*` | all | only if the whole list is `*` | as here |
+/// | `example.com` | `example.com` and all names that end in `.example.com` | as here | as here |
+/// | `.example.com` | `example.com` and all names that end in `.example.com` | as here | only names that end in `.example.com` |
+/// | `*.example.com` | only names that end in `.example.com` | none | as here |
+/// | `example.com:8080` | the hosts of `example.com`, for this port only | none | as here |
+/// | `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]` | this address | as here, but without brackets only | as here |
+/// | `192.0.2.1:8080`, `[2001:db8::1]:8080` | this address, for this port only | none | as here |
+/// | `10.0.0.0/8`, `fd00::/8` | the addresses of this network | as here | as here |
 ///
 /// No name is looked up: an address or a network matches only a URL that names an address. An IPv4 address matches its
-/// IPv4-mapped IPv6 address too. An address, with or without a zone, is never matched by the end of its text: `.1` and
-/// `%25.example.com` are ends of names, and Go has matched addresses by them.
+/// IPv4-mapped IPv6 address too. An address, with or without a zone, never matches by the end of its text: `.1` does
+/// not match `127.0.0.1`, and `.example.com` does not match `[::1%25.example.com]`. Go has matched addresses in this
+/// way.
 ///
 /// ```
 /// use handclasp::{NoProxy, Proxy};
@@ -139,12 +140,12 @@ fn matches(host: &str, name: &str, is_suffix: bool) -> bool {
 mod tests {
     use super::*;
 
-    /// An entry, the hosts and ports that the entry spares, and those that it does not spare.
+    /// An entry, the hosts and ports that match the entry, and the hosts and ports that do not match.
     type Row = (&'static str, &'static [(&'static str, u16)], &'static [(&'static str, u16)]);
 
-    /// Each entry, and what differs in curl (`lib/noproxy.c`) and in Go (`golang.org/x/net/http/httpproxy`).
+    /// The comments on the rows say where curl (`lib/noproxy.c`) and Go (`golang.org/x/net/http/httpproxy`) differ.
     const TABLE: &[Row] = &[
-        // In curl, `*` counts only if it is the whole list.
+        // In curl, `*` has a meaning only if the whole list is `*`.
         ("a.test, *", &[("b.test", 80), ("10.0.0.1", 80), ("[::1]", 443), ("[fe80::1%25x]", 80)], &[]),
         (
             "example.com",
@@ -152,7 +153,7 @@ mod tests {
             &[("nonexample.com", 80), ("example.com.evil.test", 80), ("example", 80), ("com", 80)],
         ),
         ("Example.COM.", &[("example.com", 80), ("example.com.", 80), ("a.example.com.", 80)], &[]),
-        // In Go, a leading dot leaves the name itself out.
+        // In Go, an entry with a leading dot does not match the name itself.
         (".example.com", &[("example.com", 80), ("a.example.com", 80)], &[("nonexample.com", 80)]),
         // In curl, `*.` matches nothing.
         ("*.example.com", &[("a.example.com", 80), ("b.a.example.com", 80)], &[("example.com", 80)]),
@@ -175,14 +176,14 @@ mod tests {
             &[("10.0.0.0", 80), ("10.255.255.255", 1), ("[::ffff:10.1.2.3]", 80)],
             &[("11.0.0.1", 80), ("10.a.test", 80), ("[::a00:1]", 80)],
         ),
-        // The bits after the length of the network do not matter.
+        // The bits after the prefix length of the network are ignored.
         ("10.1.2.3/8", &[("10.9.9.9", 80)], &[("9.1.2.3", 80)]),
         ("0.0.0.0/0", &[("192.0.2.1", 80)], &[("[2001:db8::1]", 80), ("a.test", 80)]),
         ("fd00::/8", &[("[fd12::1]", 80)], &[("[fe80::1]", 80), ("fd00", 80)]),
-        // A name ends where a label ends. In Go, the ends of addresses are matched too.
+        // A name matches whole labels only. Go also matches the ends of addresses.
         ("0.1", &[("x.0.1", 80)], &[("127.0.0.1", 80), ("10.0.0.1", 80)]),
         (".1", &[], &[("127.0.0.1", 80)]),
-        // A-61: an address with a zone is never matched by its end.
+        // A-61: an address with a zone never matches by the end of its text.
         (
             "example.com, ::1, fe80::/10",
             &[],

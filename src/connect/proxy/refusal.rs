@@ -1,4 +1,4 @@
-//! The reasons for which a proxy makes no connection to a destination.
+//! The reasons why a proxy makes no connection to a destination.
 //!
 //! This file knows neither sockets nor the settings of proxies. Invariant: no text contains a byte of the proxy's answer,
 //! except the names of authentication schemes.
@@ -10,12 +10,12 @@ use http::StatusCode;
 use crate::codec::{Misuse, ProtocolError};
 use crate::connect::Scope;
 
-/// Reason for which a proxy makes no connection. `Display` continues a sentence whose subject is the proxy.
+/// Reason why a proxy makes no connection. `Display` continues a sentence whose subject is the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The proxy answered CONNECT with a status that opens no tunnel.
     Status(StatusCode),
-    /// The proxy answered 407: it asks for credentials, or does not accept the credentials that it got.
+    /// The proxy answered 407: the proxy requires credentials, or does not accept the credentials that the client sent.
     Credentials {
         has_sent: bool,
         /// Names of the authentication schemes that the proxy accepts.
@@ -25,11 +25,11 @@ pub(super) enum Refusal {
     Http(ProtocolError),
     /// CONNECT cannot be sent.
     Unsendable(Misuse),
-    /// The answer is not of this version of SOCKS. The number is the version that came.
+    /// The answer has another version of SOCKS than the request. The number is the version of the answer.
     SocksVersion(u8),
-    /// The proxy accepts none of the ways of authentication that the client has offered.
+    /// The proxy accepts none of the authentication methods that the client offered.
     SocksMethods { has_offered_password: bool },
-    /// The proxy chose a way of authentication that the client has not offered.
+    /// The proxy chose an authentication method that the client did not offer.
     SocksMethod(u8),
     /// The answer to the user and the password is malformed.
     SocksLogin,
@@ -43,13 +43,13 @@ pub(super) enum Refusal {
     Socks5(u8),
     /// The proxy made no connection. The number is the reply code of SOCKS4.
     Socks4(u8),
-    /// The destination's name is longer than a message of SOCKS can say.
+    /// The destination's name is too long for a SOCKS message. The number is the length of the name.
     NameTooLong(usize),
-    /// The destination's name is empty or has a byte that a message of SOCKS cannot say.
+    /// The destination's name is empty or has a byte that a SOCKS message cannot carry.
     BadName,
-    /// SOCKS4 has no addresses of this family.
+    /// The destination has an IPv6 address, which SOCKS4 cannot carry.
     NoIpv6,
-    /// The user or the password is longer than a message of SOCKS can say.
+    /// A SOCKS message cannot carry the user or the password.
     LoginTooLong,
     /// Bytes follow the answer that opened the connection.
     EarlyBytes,
@@ -61,7 +61,7 @@ impl Refusal {
     /// Returns which other dials would be refused in the same way.
     pub(super) fn scope(&self) -> Scope {
         match self {
-            // The proxy or the server may be busy, and a broken answer may be repaired by the next answer.
+            // The proxy or the server may be busy, so that the next dial may succeed.
             Self::Status(status) if status.is_server_error() => Scope::Attempt,
             Self::Socks5(1 | 6) | Self::EarlyBytes | Self::Closed => Scope::Attempt,
             _ => Scope::Host,
@@ -75,7 +75,7 @@ impl fmt::Display for Refusal {
             Self::Status(status) => return write!(f, "answered CONNECT with {status} and opened no tunnel"),
             Self::Credentials { has_sent, schemes } => {
                 f.write_str(match has_sent {
-                    false => "asks for credentials (407): give a user and a password by Proxy::basic_auth",
+                    false => "requires credentials (407): set a user and a password with Proxy::basic_auth",
                     true => "does not accept the credentials (407): check the user and the password",
                 })?;
                 let Some((last, others)) = schemes.split_last() else { return Ok(()) };
@@ -95,7 +95,7 @@ impl fmt::Display for Refusal {
                 "accepts no client without credentials (RFC 1928, section 3): give a user and a password"
             }
             Self::SocksMethods { .. } => {
-                "accepts no user and password (RFC 1928, section 3): other ways of authentication are not supported"
+                "does not accept a user and a password (RFC 1928, section 3): the client supports no other authentication"
             }
             Self::SocksMethod(method) => {
                 return write!(
@@ -150,8 +150,8 @@ fn socks5_reply(code: u8) -> &'static str {
 fn socks4_reply(code: u8) -> &'static str {
     match code {
         91 => "the proxy rejected the request, or the request failed",
-        92 => "the proxy could not ask for the identity of the client",
-        93 => "the identity of the client is another than the user in the request",
+        92 => "the proxy could not reach identd on the client",
+        93 => "identd on the client reports another user than the request",
         _ => "unknown reason",
     }
 }

@@ -1,7 +1,8 @@
-//! A proxy server: how it is spoken to, where it is, and the credentials that it gets.
+//! A proxy server: its protocol, its address, and the credentials and fields that the client sends to the server.
 //!
-//! This file reads the URLs of proxies and does no I/O. Invariants: neither `Debug`, `Display` nor an error shows a user, a
-//! password or a field. Two servers are equal only if every byte that they are sent is equal.
+//! This file reads the URLs of proxies and does no I/O. Invariants: neither `Debug`, `Display` nor an error shows a
+//! user, a password or a field. Two servers are equal only if their protocols, addresses, credentials and fields are
+//! equal.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,7 +14,7 @@ use super::socks::MOST;
 use crate::basic;
 use crate::error::{Error, Result};
 
-/// How a proxy is spoken to.
+/// Protocol between the client and a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// HTTP over TCP.
@@ -53,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// Whether the proxy is spoken to in HTTP.
+    /// Whether the protocol is HTTP, over TCP or over TLS.
     pub(crate) fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Https)
     }
@@ -116,7 +117,7 @@ impl ProxyServer {
             Some(digits) => match digits.parse() {
                 Ok(port @ 1..) if digits.bytes().all(|digit| digit.is_ascii_digit()) => port,
                 _ => {
-                    let message = "the port of the proxy's URL is not a number from 1 to 65535: percent-encode a password";
+                    let message = "the port of the proxy's URL is not a number from 1 to 65535: correct the port, or percent-encode the password";
                     return Err(Error::request(message));
                 }
             },
@@ -170,7 +171,9 @@ impl ProxyServer {
     /// If the proxy is not an HTTP proxy, or if there are too many fields.
     pub(super) fn with_fields(mut self, fields: HeaderMap) -> Result<Self> {
         if !self.kind.is_http() {
-            return Err(Error::request("a SOCKS proxy gets no header fields: give a user and a password"));
+            return Err(Error::request(
+                "a SOCKS proxy cannot get header fields: set a user and a password instead",
+            ));
         }
         for name in fields.keys() {
             self.fields.remove(name);
@@ -271,10 +274,10 @@ fn split(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Returns the host in lower case, if it is a name of ASCII characters or an address.
+/// Returns the host in lower case. Fails unless the host is a name of ASCII characters or an IP address.
 fn checked(host: &str) -> Result<String> {
     let invalid = || {
-        let message = "the proxy's URL has no valid host: give a name in its ASCII form, or an IP address. IPv6 addresses need brackets";
+        let message = "the proxy's URL has no valid host: give a name in its ASCII form, or an IP address, with brackets around an IPv6 address";
         Err(Error::request(message))
     };
     if let Some(rest) = host.strip_prefix('[') {

@@ -94,7 +94,7 @@ fn the_user_and_password_of_the_url_become_credentials_that_are_never_shown() {
 }
 
 #[test]
-fn rule_01_servers_are_equal_only_if_they_are_spoken_to_alike() {
+fn rule_01_proxies_are_equal_only_if_all_their_settings_are_equal() {
     let state = RandomState::default();
     let urls = [
         "http://p.test",
@@ -110,7 +110,7 @@ fn rule_01_servers_are_equal_only_if_they_are_spoken_to_alike() {
         "socks5h://p.test:80",
         "socks5h://u@p.test:80",
         "socks5h://u:p@p.test:80",
-        // The parts of the credentials are not run together.
+        // The user and the password are compared separately.
         "socks5h://up:@p.test:80",
     ];
     let servers = urls.map(|url| ProxyServer::parse(url).unwrap());

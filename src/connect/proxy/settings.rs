@@ -1,8 +1,8 @@
 //! The settings of proxies, and the choice of a proxy for a request.
 //!
-//! This file does no I/O. Invariants: the first rule that applies decides. A proxy that cannot be used fails the request:
-//! the request never goes without a proxy instead. A proxy that looks names up is chosen only if the address filter allows
-//! what the proxy is asked for.
+//! This file does no I/O. Invariants: the first rule that applies decides. A proxy that cannot be used fails the
+//! request: the request never goes without a proxy instead. A proxy that looks names up is chosen only if the address
+//! filter allows the host of the request.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 
 /// A proxy, and the requests that go through the proxy.
 ///
-/// The scheme of the proxy's URL says how the proxy is spoken to:
+/// The scheme of the proxy's URL names the protocol:
 ///
 /// | scheme | protocol | names are looked up by | default port |
 /// |---|---|---|---|
@@ -31,14 +31,16 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 /// | `socks4` | SOCKS4, IPv4 only | the client | 1080 |
 /// | `socks4a` | SOCKS4a | the proxy | 1080 |
 ///
-/// An HTTP proxy forwards requests to http URLs: it reads them, and one connection to the proxy serves all origins. For
-/// https, the proxy opens a tunnel by CONNECT (<https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6>): TLS is made with
-/// the origin inside the tunnel, and the tunnel is reused for that origin only. SOCKS proxies open a connection for each
-/// origin. [`tunnel`](Self::tunnel) asks for tunnels to http URLs too.
+/// An HTTP proxy forwards requests to http URLs. The proxy can read these requests, and one connection to the proxy
+/// serves all origins. For https URLs, the proxy opens a tunnel by CONNECT
+/// (<https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6>). The client makes the TLS handshake with the origin inside
+/// the tunnel, and the tunnel is reused for that origin only. SOCKS proxies open a connection for each origin.
+/// [`tunnel`](Self::tunnel) asks for tunnels to http URLs too.
 ///
 /// The user and the password of the proxy's URL are sent to the proxy: as Basic to HTTP proxies, by RFC 1929 to SOCKS5
-/// proxies, and the user alone to SOCKS4 proxies. The client sends them to that proxy only, never to an origin, and never
-/// prints them. Characters that end a part of a URL, such as `/`, `#` and `@`, have to be percent-encoded in a password.
+/// proxies, and the user alone to SOCKS4 proxies. The client sends the user and the password to that proxy only, never
+/// to an origin, and never prints them. Characters that end a part of a URL, such as `/`, `#` and `@`, have to be
+/// percent-encoded in a password.
 ///
 /// A client takes its proxies from the environment unless [`ClientBuilder::proxy`](crate::ClientBuilder::proxy) or
 /// [`ClientBuilder::no_proxy`](crate::ClientBuilder::no_proxy) is called.
@@ -74,7 +76,7 @@ enum Intercepts {
     All,
 }
 
-/// Where a proxy is.
+/// Source of the proxy.
 #[derive(Clone)]
 enum To {
     Server(ProxyServer),
@@ -112,11 +114,13 @@ impl Proxy {
         Self::new(Intercepts::All, url.as_ref())
     }
 
-    /// Returns proxies that a function chooses. The function gets the URI of a request, and returns the URL of the proxy
-    /// for this request. With `None`, the next proxy of the client is asked.
+    /// Returns a setting whose proxy a function chooses for each request. The function gets the URI of a request, and
+    /// returns the URL of the proxy for this request. If the function returns `None`, the next proxy of the client is
+    /// considered.
     ///
-    /// The function is called for each request and each redirect, within the request's future, and must not block. If
-    /// the function returns a text that is not the URL of a proxy, the request fails.
+    /// The function is called for each request, each redirect, and each call of [`Client::warm`](crate::Client::warm)
+    /// and [`Client::min_idle`](crate::Client::min_idle). The function runs within the request's future and must not
+    /// block. If the function returns a text that is not the URL of a proxy, the request fails.
     ///
     /// ```
     /// use handclasp::Proxy;
@@ -151,23 +155,25 @@ impl Proxy {
     }
 
     /// Sets the user and the password for the proxy. Replaces the user and the password of the proxy's URL. For
-    /// [`custom`](Self::custom), applies to URLs without a user.
+    /// [`custom`](Self::custom), the user and the password apply to URLs without a user.
     ///
-    /// A user with a colon, and control characters, are reported when the proxy is given to a client or a request.
+    /// The client or the request that gets the proxy reports an error if the user has a colon, or if the user or the
+    /// password has a control character.
     pub fn basic_auth(mut self, user: &str, password: &str) -> Self {
         self.login = Some((user.to_owned(), password.to_owned()));
         self
     }
 
-    /// Sets the value of `Proxy-Authorization` for an HTTP proxy. A SOCKS proxy is refused when the proxy is given to a
-    /// client or a request.
+    /// Sets the value of `Proxy-Authorization` for an HTTP proxy. For a SOCKS proxy, the client or the request that
+    /// gets the proxy reports an error.
     pub fn custom_http_auth(mut self, value: HeaderValue) -> Self {
         self.fields.insert(PROXY_AUTHORIZATION, value);
         self
     }
 
-    /// Sets fields that an HTTP proxy gets with each request that it forwards, and with each CONNECT. An origin gets these
-    /// fields only if the proxy forwards them. A SOCKS proxy is refused when the proxy is given to a client or a request.
+    /// Sets fields that an HTTP proxy gets with each request that it forwards, and with each CONNECT. An origin gets
+    /// these fields only if the proxy forwards them. For a SOCKS proxy, the client or the request that gets the proxy
+    /// reports an error.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         self.fields.extend(headers);
         self
@@ -191,13 +197,13 @@ impl Proxy {
     /// States whether the proxy itself refuses to connect to the addresses that this client's
     /// [address filter](crate::ClientBuilder::address_filter) would refuse. `false` by default.
     ///
-    /// A proxy that looks names up (see the [table](Self)) decides alone which address of a name it connects to. The filter
-    /// of the client does not see this address. So if the client has a filter, a request for a name by way of such a proxy
-    /// fails with [`ErrorKind::AddressRefused`](crate::ErrorKind::AddressRefused). With `true`, the client trusts the proxy
-    /// with names, and the request is sent. Without a filter, the setting changes nothing.
+    /// A proxy that looks names up (see the [table](Self)) decides alone which address of a name it connects to. The
+    /// filter of the client does not see this address. So if the client has a filter, a request for a name through such
+    /// a proxy fails with [`ErrorKind::AddressRefused`](crate::ErrorKind::AddressRefused). With `true`, the client
+    /// trusts the proxy with names, and the request is sent. Without a filter, the setting changes nothing.
     ///
-    /// The filter still decides about the address of the proxy, about addresses that a URL names, and about the addresses
-    /// that the client looks up for `socks5` and `socks4`.
+    /// The filter still checks the address of the proxy, the addresses in URLs, and the addresses that the client looks
+    /// up for `socks5` and `socks4`.
     ///
     /// ```
     /// use handclasp::{AddressFilter, Client, Proxy};
@@ -270,7 +276,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// The proxies of a client or of a request. Empty: every request goes without a proxy.
+/// Proxies of a client or of a request. If the list is empty, every request goes to its origin directly.
 #[derive(Clone, Default)]
 pub(crate) struct Proxies(Option<Arc<[Rule]>>);
 
@@ -282,7 +288,7 @@ struct Rule {
     tunnels: bool,
     /// Whether the proxy may be asked for names although the client has an address filter.
     filters_addresses: bool,
-    /// Whether the rule comes from the environment. Such a rule spares hosts of this machine.
+    /// Whether the rule comes from the environment. Such a rule does not apply to hosts of this machine.
     is_of_environment: bool,
 }
 
@@ -294,7 +300,7 @@ enum Server {
     Invalid(&'static str),
 }
 
-/// The facts of a request by which a proxy is chosen.
+/// Facts of a request on which the choice of a proxy depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) method: &'a Method,
@@ -303,16 +309,16 @@ pub(crate) struct Wanted<'a> {
     /// Host as in a URI, without a dot at its end.
     pub(crate) host: &'a str,
     pub(crate) port: u16,
-    /// The addresses that connections may lead to. With `None`, all.
+    /// Filter of the addresses to which connections may lead. `None` allows all addresses.
     pub(crate) filter: Option<&'a AddressFilter>,
 }
 
 impl Wanted<'_> {
-    /// Asks the address filter whether the proxy may be asked for the host.
+    /// Checks with the address filter that the proxy may be asked for the host.
     ///
     /// # Errors
     ///
-    /// If the filter refuses the address that the host is, or if the filter cannot see the addresses of the host.
+    /// If the host is an address that the filter refuses, or a name whose addresses the filter cannot see.
     fn check(self, proxy: &ProxyServer, filters_addresses: bool) -> Result<()> {
         // The dial checks the addresses that the client looks up.
         let Some(filter) = self.filter.filter(|_| proxy.resolves_names()) else { return Ok(()) };
@@ -363,7 +369,7 @@ impl Proxies {
         if rules.is_empty() { Self::NONE } else { Self(Some(rules.into())) }
     }
 
-    /// Returns these proxies and one more, which is asked last.
+    /// Returns these proxies and one more, which is considered last.
     ///
     /// # Errors
     ///
@@ -380,7 +386,7 @@ impl Proxies {
         self.0.is_none()
     }
 
-    /// Returns the way of a request: the first rule that applies decides.
+    /// Returns how a request reaches its origin. The first rule that applies decides.
     ///
     /// # Errors
     ///
@@ -429,7 +435,7 @@ impl Rule {
             }
             Server::Invalid(name) => {
                 let message = format!(
-                    "the environment variable {name} is not the URL of a proxy: correct it, or call ClientBuilder::no_proxy"
+                    "the environment variable {name} is not the URL of a proxy: correct the variable, or call ClientBuilder::no_proxy"
                 );
                 Err(Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy))
             }
@@ -454,7 +460,8 @@ impl fmt::Debug for Rule {
     }
 }
 
-/// Whether a host is this machine. A proxy on another machine would connect to itself instead. Go has the same rule.
+/// Whether a host is this machine. A proxy on another machine would connect to the proxy's machine instead. Go has such
+/// a rule for `localhost` and loopback addresses.
 fn is_of_this_machine(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match bare.parse::<std::net::IpAddr>() {

@@ -9,7 +9,7 @@ fn choose_as(proxies: &Proxies, method: &Method, uri: &str) -> Result<Via> {
     proxies.choose(Wanted { method, uri: &uri, is_https, host: uri.host().unwrap(), port, filter: None })
 }
 
-/// Returns the way of a GET as text.
+/// Returns how a GET reaches its origin, as text.
 fn way(proxies: &Proxies, uri: &str) -> String {
     match choose_as(proxies, &Method::GET, uri).unwrap() {
         Via::Direct => "direct".to_owned(),
@@ -127,7 +127,7 @@ fn variables(http: Option<&str>, https: Option<&str>, no_proxy: Option<&str>) ->
 }
 
 #[test]
-fn a_61_proxies_of_the_environment_apply_by_scheme_and_spare_this_machine() {
+fn a_61_proxies_of_the_environment_apply_by_scheme_and_not_to_this_machine() {
     let proxies =
         variables(Some("h.test:3128"), Some("socks5h://s.test"), Some("b.test,10.0.0.0/8,c.test:8080"));
     for (uri, expected) in [

@@ -1,7 +1,7 @@
 //! SOCKS as bytes: SOCKS5 (RFC 1928, with user and password by RFC 1929), SOCKS4 and SOCKS4a.
 //!
 //! This file knows no socket and no resolver. Invariants: the outcome does not depend on how the bytes of the proxy are
-//! split. A name is sent as it is or refused, but never looked up here, and never cut.
+//! split. A name is sent unchanged or refused. No name is looked up here, and no name is truncated.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +40,7 @@ impl fmt::Display for Asked<'_> {
     }
 }
 
-/// What follows in a dialog with a proxy.
+/// Next step of a dialog with a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// These bytes are sent to the proxy. After that, the proxy's answer is read.
@@ -63,7 +63,7 @@ pub(super) struct Socks<'a> {
 /// The message of the proxy that comes next.
 #[derive(Clone, Copy, Debug)]
 enum Awaited {
-    /// SOCKS5: the way of authentication that the proxy chose.
+    /// SOCKS5: the authentication method that the proxy chose.
     Method,
     /// SOCKS5: the answer to the user and the password.
     Login,
@@ -109,7 +109,7 @@ impl<'a> Socks<'a> {
             }
         };
         request.extend(port.to_be_bytes());
-        // The client offers to connect without authentication even if it has credentials, because the proxy chooses.
+        // A client with credentials also offers to connect without authentication, because the proxy chooses.
         let greeting = match login {
             None => vec![V5, 1, NO_AUTHENTICATION],
             Some(_) => vec![V5, 2, NO_AUTHENTICATION, PASSWORD],
@@ -154,7 +154,7 @@ impl<'a> Socks<'a> {
         Ok((Self { login, request: Vec::new(), awaited: Awaited::Reply4 }, request))
     }
 
-    /// Takes the next message of the proxy from `buf`, if the whole message has come, and returns what follows.
+    /// Takes the next message of the proxy from `buf`, if the whole message has arrived, and returns the next step.
     ///
     /// # Errors
     ///
@@ -275,9 +275,9 @@ fn is_version(buf: &[u8], version: u8) -> Result<(), Refusal> {
     }
 }
 
-/// Returns the length of a name that a message of SOCKS can say.
+/// Returns the length of a name. Fails if a SOCKS message cannot carry the name.
 fn checked(name: &str) -> Result<u8, Refusal> {
-    // A name that is too long must not be cut, and must not be looked up by the client: CVE-2023-38545 of curl.
+    // The client must neither truncate nor look up a name that is too long: CVE-2023-38545 of curl.
     let length = u8::try_from(name.len()).map_err(|_| Refusal::NameTooLong(name.len()))?;
     if name.is_empty() || name.contains('\0') { Err(Refusal::BadName) } else { Ok(length) }
 }
@@ -285,7 +285,7 @@ fn checked(name: &str) -> Result<u8, Refusal> {
 const V1: u8 = 1;
 const V4: u8 = 4;
 const V5: u8 = 5;
-/// The command by which a proxy is asked for a connection, in both versions.
+/// Command that asks the proxy for a connection, in both versions.
 const CONNECT: u8 = 1;
 const NO_AUTHENTICATION: u8 = 0;
 const PASSWORD: u8 = 2;

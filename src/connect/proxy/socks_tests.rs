@@ -133,7 +133,7 @@ fn a_62_each_broken_or_refusing_reply_is_an_error_of_its_own() {
 }
 
 #[test]
-fn a_62_what_is_longer_than_a_message_can_say_is_an_error() {
+fn a_62_names_and_credentials_that_are_too_long_are_errors() {
     let names = [255, 256, 300, 65_536].map(|length| "n".repeat(length));
     for name in &names {
         let to = Asked::of(name, 80);
@@ -185,7 +185,7 @@ fn socks4_sends_addresses_and_socks4a_sends_names() {
     }
 }
 
-/// Every answer of up to three bytes ends in an outcome, and longer random answers do too.
+/// No random answer causes a panic, and the outcome does not depend on the size of the pieces.
 #[test]
 fn a_62_no_answer_panics_and_the_pieces_do_not_matter() {
     let login = login("user", "secret");
@@ -200,7 +200,7 @@ fn a_62_no_answer_panics_and_the_pieces_do_not_matter() {
     for round in 0..20_000 {
         let mut answers = if round % 2 == 0 { vec![5, 2, 1, 0] } else { Vec::new() };
         for _ in 0..random() % 24 {
-            // Most bytes are bytes that mean something.
+            // Most bytes have a meaning in SOCKS.
             let common = [0, 0, 0, 1, 3, 4, 5, 5, 90];
             let byte =
                 if random() % 8 == 0 { random() as u8 } else { common[random() as usize % common.len()] };

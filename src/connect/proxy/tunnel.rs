@@ -1,8 +1,8 @@
-//! The dialog with a proxy over a stream: the only part of proxies that does I/O.
+//! The dialog with a proxy over a stream. No other file of this folder does I/O.
 //!
-//! This file decides nothing: `socks.rs` and `connect.rs` say what is sent and what an answer means. Invariants: after a
-//! success, the stream has no byte of the proxy's answer left, and no byte after the answer was read. An error means that
-//! the stream must be closed.
+//! `socks.rs` and `connect.rs` decide which bytes are sent and what an answer means. Invariants: after a success, the
+//! stream has no byte of the proxy's answer left, and no byte after the answer was read. An error means that the stream
+//! must be closed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ enum Dialog<'a> {
     Socks(Socks<'a>),
 }
 
-/// Reason for which a dialog failed.
+/// Reason why a dialog failed.
 enum Failed {
     Refused(Refusal),
     Lost(io::Error),

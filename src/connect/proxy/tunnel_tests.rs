@@ -7,7 +7,7 @@ use crate::time;
 
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// What the client sends, and what the proxy answers, in turn.
+/// Pairs of a request of the client and the answer of the proxy.
 type Script = &'static [(&'static [u8], &'static [u8])];
 
 const CONNECT: Script = &[(
@@ -71,7 +71,7 @@ async fn play(server: &mut DuplexStream, script: Script, cut: usize) {
 async fn a_connection_opens_wherever_the_answers_are_cut_and_loses_no_byte() {
     for (url, script) in ALL {
         let longest = script.iter().map(|(_, answer)| answer.len()).max().unwrap();
-        // A stream with room for one byte splits all messages everywhere.
+        // A stream with room for one byte splits every message after each byte.
         for (cut, size) in (0..=longest).map(|cut| (cut, 4_096)).chain([(0, 1), (0, 2), (0, 3)]) {
             let (done, mut is_done) = tokio::sync::oneshot::channel();
             let destination = async |mut server: DuplexStream| {
@@ -140,7 +140,7 @@ async fn early_bytes_after_the_answer_are_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_proxy_is_left_at_the_deadline() {
+async fn a_dialog_with_a_silent_proxy_ends_at_the_deadline() {
     for (url, script) in ALL {
         for turn in 0..script.len() {
             let (asked, _client) = ask(url, 4_096, async |mut server| {
@@ -171,7 +171,7 @@ async fn a_refusal_names_the_proxy_the_reason_and_the_cause() {
         (
             "http://p.test:1",
             &[&b"HTTP/1.1 407 No\r\nproxy-authenticate: Basic realm=x\r\n\r\n"[..]][..],
-            "the proxy http://p.test:1 asks for credentials (407): give a user and a password by Proxy::basic_auth; \
+            "the proxy http://p.test:1 requires credentials (407): set a user and a password with Proxy::basic_auth; \
              the proxy accepts Basic",
             true,
         ),

@@ -1,6 +1,7 @@
-//! The stream that carries TLS: a TCP socket, or TLS with a proxy inside which TLS with the origin runs.
+//! The stream that carries TLS: a TCP socket, or the TLS connection with a proxy, inside which TLS with the origin
+//! runs.
 //!
-//! This file knows no records. Invariant: a read that must not wait makes a system call on the socket at the bottom.
+//! This file knows no records. Invariant: a read that must not wait makes a system call on the TCP socket.
 
 use std::io::{self, Read};
 use std::pin::Pin;
@@ -30,7 +31,8 @@ impl Carrier {
                 Look::Closed => Ok(0),
                 Look::Silent => Err(io::ErrorKind::WouldBlock.into()),
                 Look::Spoke => match tls.read_now(room) {
-                    // A part of a record has arrived. The connection may be about to say something.
+                    // Only a part of a record has arrived, which may be the start of plaintext. The error makes the
+                    // look report a closed connection.
                     0 => Err(io::ErrorKind::InvalidData.into()),
                     read => Ok(read),
                 },

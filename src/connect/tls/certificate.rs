@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::error::{BoxError, Error};
 
-/// Certificate of a certificate authority that the client trusts in addition to the system's authorities.
+/// Certificate of a certificate authority that the client trusts.
 ///
 /// # Examples
 ///
@@ -102,7 +102,7 @@ impl CertificateRevocationList {
     ///
     /// # Errors
     ///
-    /// As [`from_pem`](Self::from_pem).
+    /// See [`from_pem`](Self::from_pem).
     pub fn from_pem_bundle(pem: impl AsRef<[u8]>) -> Result<Vec<Self>, Error> {
         let found = CertificateRevocationListDer::pem_slice_iter(pem.as_ref());
         let all = found.map(|der| der.map(|der| Self { der })).collect::<Result<Vec<_>, _>>();

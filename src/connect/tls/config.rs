@@ -3,8 +3,8 @@
 //!
 //! This file knows nothing of addresses. The only HTTP that this file knows is that ALPN offers HTTP/1.1. Invariants:
 //! making a client reads no file. The trust store is read once, when the first https connection is dialed. All dials of
-//! a client with the same identity and the same isolation tag share their sessions. So no session crosses identities, tags
-//! or clients, and one client has one trust.
+//! a client with the same identity and the same isolation tag share their sessions. So no session crosses identities,
+//! tags or clients, and all connections of one client have the same trust settings.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -28,18 +28,18 @@ pub(crate) struct Tls {
 /// Loader that loads the configuration once, and again when the client's identity has changed.
 struct Loader {
     shared: Arc<Shared>,
-    /// The configuration before a function was asked for the identity.
+    /// The configuration without an identity of the caller's function.
     loaded: OnceLock<Loaded>,
-    /// Latest answer of the function that gives the identity, and its configuration. The lock is held while the
-    /// configuration is loaded and while the function runs, so that the answers have an order. Only blocking threads
-    /// take this lock, never a runtime's thread.
+    /// Latest identity that the caller's function returned, and the configuration with this identity. The lock is held
+    /// while the configuration is loaded and while the function runs, so that the identities have an order. Only
+    /// blocking threads take this lock, never a runtime's thread.
     latest: Mutex<Option<(Identity, Loaded)>>,
 }
 
-/// What the configurations of all identities share.
+/// State that the configurations of all identities share.
 struct Shared {
     settings: TlsConfig,
-    /// Certificates that servers have presented, so that the connections to one server share one copy.
+    /// Certificate chains of servers. The connections to one server share one copy of its chain.
     chains: Mutex<Vec<Weak<Chain>>>,
 }
 
@@ -47,7 +47,7 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct Loaded {
     config: Arc<ClientConfig>,
-    /// Sessions of `config`. `None` if the caller's configuration has its own.
+    /// Session store of `config`. `None` if the caller's configuration has its own store.
     sessions: Option<Arc<ClientSessionMemoryCache>>,
     tagged: Arc<Tagged>,
     /// Generation of the client's identity. 0 if the identity never changes.
@@ -59,7 +59,8 @@ pub(crate) struct Loaded {
 struct Tagged {
     /// Configuration that stores and resumes no sessions.
     isolated: Arc<ClientConfig>,
-    /// Sessions of the latest tags, the latest last. Empty if the caller's configuration has its own sessions.
+    /// Sessions of the latest tags, in the order of their latest dials. Empty if the caller's configuration has its own
+    /// session store.
     latest: Mutex<Vec<Sessions>>,
 }
 
@@ -84,8 +85,8 @@ impl Tls {
         Self { loader: Arc::new(Loader { shared, loaded: OnceLock::new(), latest: Mutex::default() }) }
     }
 
-    /// Returns the configuration for the next handshake. The first call reads the trust store. If a function gives the
-    /// client's identity, each call asks the function.
+    /// Returns the configuration for the next handshake. The first call reads the trust store. If a function returns
+    /// the client's identity, each call of this method calls the function.
     pub(crate) async fn load(&self) -> Result<Loaded, DialError> {
         if let Some(loaded) = self.loader.loaded.get()
             && !self.loader.asks()
@@ -107,7 +108,7 @@ impl Tls {
 }
 
 impl Loader {
-    /// Whether a function gives the identity.
+    /// Whether a function returns the client's identity.
     fn asks(&self) -> bool {
         matches!(self.shared.settings.identity, ClientIdentity::Asked(_))
     }
@@ -128,7 +129,8 @@ impl Loader {
             DialError::tls(message.into(), Scope::Attempt).because(error)
         })?;
         if let Some((identity, generation)) = asked {
-            // A new identity forgets the sessions of the old one, in which the server may remember who the client was.
+            // A new identity gets an empty session store, because the server may associate a session with the old
+            // identity.
             let loaded = base.with_identity(&identity, generation)?;
             *latest = Some((identity, loaded));
         }
@@ -171,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// Returns a configuration that resumes the given sessions, or the sessions that it resumes already.
+    /// Returns a configuration with the given session store, or with the store that `config` already has.
     fn loaded(
         self: &Arc<Self>,
         mut config: ClientConfig,
@@ -188,7 +190,7 @@ impl Shared {
         Loaded { config: Arc::new(config), sessions, tagged, generation, shared: Arc::clone(self) }
     }
 
-    /// Returns the one copy of a chain of certificates.
+    /// Returns the shared copy of a certificate chain.
     fn one_copy(&self, chain: Arc<Chain>) -> Arc<Chain> {
         let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = chains.iter().filter_map(Weak::upgrade).find(|known| *known == chain) {
@@ -215,7 +217,8 @@ impl TlsConfig {
 }
 
 impl Loaded {
-    /// Returns a configuration with the same trust and no sessions, whose handshakes show this identity.
+    /// Returns a configuration with the same trust settings and an empty session store, whose handshakes show this
+    /// identity.
     fn with_identity(&self, identity: &Identity, generation: u64) -> Result<Self, DialError> {
         let resolver = identity.resolver(self.config.crypto_provider()).map_err(|error| {
             let message =
@@ -228,8 +231,8 @@ impl Loaded {
         Ok(self.shared.loaded(config, Some(sessions), generation))
     }
 
-    /// Returns a configuration with the same trust, whose handshakes share sessions only with those of the same tag. With a
-    /// configuration of the caller, they share no session.
+    /// Returns a configuration with the same trust settings, whose handshakes share sessions only with handshakes of
+    /// the same tag. With a configuration of the caller, these handshakes share no session.
     pub(crate) fn isolated(self, tag: &Arc<str>) -> Self {
         if self.sessions.is_none() {
             return Self { config: Arc::clone(&self.tagged.isolated), ..self };
@@ -238,7 +241,7 @@ impl Loaded {
         Self { config, sessions: Some(sessions), ..self }
     }
 
-    /// Returns a configuration with the same trust, whose handshakes neither store nor resume a session.
+    /// Returns a configuration with the same trust settings, whose handshakes neither store nor resume a session.
     #[cfg(feature = "proxy")]
     pub(crate) fn without_sessions(self) -> Self {
         Self { config: Arc::clone(&self.tagged.isolated), sessions: None, ..self }
@@ -267,7 +270,7 @@ impl Loaded {
         Ok(Secured { stream, info })
     }
 
-    /// Returns what a handshake has agreed on.
+    /// Returns the parameters of a finished handshake.
     fn info(&self, tls: &UnbufferedClientConnection) -> TlsInfo {
         let chain = tls.peer_certificates().unwrap_or_default();
         let chain = chain.iter().map(|der| der.as_ref().into()).collect();
@@ -287,7 +290,8 @@ impl Loaded {
 }
 
 impl Tagged {
-    /// Returns the sessions of a tag. Forgets those of the tag that was not dialed for longest, if there are too many.
+    /// Returns the sessions of a tag. If there are too many tags, removes the sessions of the least recently dialed
+    /// tag.
     fn of(&self, tag: &Arc<str>) -> Sessions {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let sessions = match latest.iter().position(|known| known.tag == *tag) {
@@ -307,7 +311,7 @@ impl Tagged {
     }
 }
 
-/// Returns IANA's name of a connection's cipher suite. rustls gives the suites of TLS 1.3 names of its own.
+/// Returns IANA's name of a connection's cipher suite. The names of TLS 1.3 suites in rustls differ from IANA's names.
 fn suite(tls: &UnbufferedClientConnection) -> &'static str {
     let suite = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
     match suite.unwrap_or("unknown") {
@@ -324,11 +328,11 @@ fn suite(tls: &UnbufferedClientConnection) -> &'static str {
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// Number of sessions that are kept for resumption, over all hosts. The number is the default of rustls.
 const SESSIONS: usize = 256;
-/// Number of tags whose sessions are kept.
+/// Largest number of tags whose sessions are kept.
 const TAGS: usize = 64;
 /// Number of sessions that are kept for each tag.
 const SESSIONS_PER_TAG: usize = 8;
-/// Largest number of chains of which connections share a copy. Further servers have a copy for each connection.
+/// Largest number of chains that connections share. Each connection to a further server has its own copy.
 const CHAINS: usize = 64;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The little of X.509 that an error message needs: whether a certificate names itself as its issuer.
+//! Parser for the part of X.509 that an error message needs: whether a certificate names itself as its issuer.
 //!
-//! This file is total: a certificate that is not valid names nobody as its issuer. Nothing here decides whether a
+//! Every input has a result: a certificate that is not valid counts as not self-issued. No code here decides whether a
 //! certificate is accepted.
 
 /// Whether the issuer of a certificate in DER is its subject

@@ -36,7 +36,9 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
             format!("the server at {host:?} does not offer HTTP/1.1: it may speak only HTTP/2")
         }
         Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => {
-            format!("the server at {host:?} chose a protocol that was not offered: only http/1.1 was")
+            format!(
+                "the server at {host:?} chose a protocol that was not offered: the client offers only http/1.1"
+            )
         }
         Error::AlertReceived(alert) if is_about_client(*alert).is_some() => {
             let message = is_about_client(*alert).unwrap_or_default();
@@ -49,11 +51,11 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
         }
         Error::AlertReceived(AlertDescription::HandshakeFailure) => {
             format!(
-                "the server at {host:?} refused the TLS handshake: it may require a client certificate, which identity sets, or know no cipher that the client offers"
+                "the server at {host:?} refused the TLS handshake: it may require a client certificate, which ClientBuilder::identity sets, or support no cipher suite of the client"
             )
         }
         Error::AlertReceived(AlertDescription::UnrecognisedName) => {
-            format!("the server does not know the name {host:?}: set another by tls_server_name")
+            format!("the server does not know the name {host:?}: set another name with tls_server_name")
         }
         Error::AlertReceived(_) => format!("the server at {host:?} refused the TLS handshake"),
         Error::InvalidMessage(
@@ -67,9 +69,9 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
     DialError::tls(message, Scope::Host).because(why)
 }
 
-/// Returns the message for an error of a connection by which the server has refused the client's certificate or the lack of
-/// one. In TLS 1.3, a server says so after the handshake, so that a read of the response finds the refusal
-/// (<https://www.rfc-editor.org/rfc/rfc8446#section-4.4.2.4>).
+/// Returns the message for a connection error with which the server refused the client's certificate, or refused a
+/// client without a certificate. In TLS 1.3, a server sends the refusal after the handshake, so that a read of the
+/// response finds the refusal (<https://www.rfc-editor.org/rfc/rfc8446#section-4.4.2.4>).
 pub(crate) fn client_refused(error: &io::Error) -> Option<&'static str> {
     match cause(error) {
         Some(Error::AlertReceived(alert)) => is_about_client(*alert),
@@ -81,22 +83,22 @@ pub(crate) fn client_refused(error: &io::Error) -> Option<&'static str> {
 fn is_about_client(alert: AlertDescription) -> Option<&'static str> {
     Some(match alert {
         AlertDescription::CertificateRequired => {
-            "the server requires a client certificate: set one by identity"
+            "the server requires a client certificate: set one with ClientBuilder::identity"
         }
         AlertDescription::CertificateExpired => {
-            "the server refused the client's certificate because it has expired or is not valid yet: set another by identity"
+            "the server refused the client's certificate because it has expired or is not valid yet: set another certificate with ClientBuilder::identity"
         }
         AlertDescription::CertificateRevoked => {
-            "the server refused the client's certificate because it was revoked: set another by identity"
+            "the server refused the client's certificate because it was revoked: set another certificate with ClientBuilder::identity"
         }
         AlertDescription::UnknownCA => {
-            "the server refused the client's certificate because the server does not know its authority: set another by identity"
+            "the server refused the client's certificate because the server does not trust the authority that issued the certificate: set another certificate with ClientBuilder::identity"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::AccessDenied => {
-            "the server refused the client's certificate: set another by identity"
+            "the server refused the client's certificate: set another certificate with ClientBuilder::identity"
         }
         _ => return None,
     })
@@ -130,7 +132,7 @@ fn certificate_refused(host: &str, why: &CertificateError) -> String {
         }
         CertificateError::BadSignature => {
             format!(
-                "{certificate} for {host:?} was not signed by the key of the trusted authority of its issuer's name: add the authority's root certificate of today if the authority has a new key"
+                "{certificate} for {host:?} is not signed by the trusted authority that has the issuer's name: add the authority's current root certificate if the authority has changed its key"
             )
         }
         CertificateError::Revoked => format!("{certificate} for {host:?} was revoked"),
@@ -154,16 +156,16 @@ fn certificate_refused(host: &str, why: &CertificateError) -> String {
 fn other_refused(certificate: &str, why: &OtherError) -> String {
     match (why.0.downcast_ref(), &*why.0.to_string()) {
         (Some(SelfSigned { is_authority: false }), _) => {
-            format!("{certificate} is self-signed: add it by add_root_certificate if you trust it")
+            format!("{certificate} is self-signed: add it with add_root_certificate if you trust it")
         }
         (Some(SelfSigned { is_authority: true }), _) => format!(
-            "{certificate} is self-signed and says that it is an authority (CA:TRUE), as `openssl req -x509` makes it, so that it cannot be a server's own certificate: make it with -addext basicConstraints=critical,CA:FALSE, and add it by add_root_certificate"
+            "{certificate} is self-signed and is marked as an authority (CA:TRUE), which is the default of `openssl req -x509`, so that no server can use it: create the certificate with -addext basicConstraints=critical,CA:FALSE, and add it with add_root_certificate"
         ),
         (None, "CaUsedAsEndEntity") => format!(
-            "{certificate} is an authority's own (CA:TRUE), so that it cannot be a server's: give the server a certificate that this authority has signed"
+            "{certificate} is the certificate of an authority (CA:TRUE), so that no server can use it: give the server a certificate that this authority has signed"
         ),
         (None, "UnsupportedCertVersion") => format!(
-            "{certificate} is of X.509 version 1, which has no host names: make one of version 3, with a subjectAltName"
+            "{certificate} is of X.509 version 1, which has no host names: create a certificate of version 3 with a subjectAltName"
         ),
         (None, other) => format!("{certificate} is not accepted: {other}"),
     }

@@ -1,7 +1,7 @@
-//! The client's own certificate: one that never changes, or one that a function gives for each handshake.
+//! The client's own certificate: a fixed certificate, or a certificate that a function returns for each handshake.
 //!
 //! Invariants: the generation grows with each identity that differs from the one before, and each connection knows the
-//! generation of its handshake. No private key is shown.
+//! generation of its handshake. `Debug` shows no private key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::info::Generation;
 use crate::error::{BoxError, Error};
 
-/// Certificate and private key by which the client proves to a server who it is.
+/// Certificate and private key with which the client authenticates to a server.
 ///
-/// The server asks for the certificate. A server that does not ask never sees it. `Debug` does not show the key.
+/// A server that does not ask for a client certificate never sees the certificate. `Debug` does not show the key.
 ///
 /// ```no_run
 /// use handclasp::{Client, Identity};
@@ -43,7 +43,7 @@ impl Identity {
     /// Reads an identity from a PEM text with a private key (PKCS #8, PKCS #1 or SEC 1) and a chain of certificates, of
     /// which the first is the client's own. The key may stand before or after the certificates.
     ///
-    /// The text holds both. If they are in two files, join the two texts.
+    /// If the key and the certificates are in two files, concatenate the two texts.
     ///
     /// # Errors
     ///
@@ -62,12 +62,12 @@ impl Identity {
             (Some(key), true) => Ok(Self { parts: Arc::new(Parts { chain, key }) }),
             (Some(_), false) => Err(unreadable("the PEM text has more than one private key: give one")),
             (None, _) => Err(unreadable(
-                "the PEM text has no private key: give a BEGIN PRIVATE KEY block, not encrypted",
+                "the PEM text has no private key: give an unencrypted BEGIN PRIVATE KEY block",
             )),
         }
     }
 
-    /// Returns what rustls needs to sign with the key.
+    /// Returns the certificate resolver of rustls for this identity.
     pub(super) fn resolver(&self, provider: &CryptoProvider) -> Result<Arc<SingleCertAndKey>, RustlsError> {
         let Parts { chain, key } = &*self.parts;
         let signer = CertifiedKey::from_der(chain.clone(), key.clone_key(), provider)?;
@@ -92,10 +92,10 @@ fn unreadable(why: &str) -> Error {
     Error::request(format!("the client's identity cannot be read: {why}"))
 }
 
-/// Function that gives the identity for the next handshake.
+/// Function that returns the identity for the next handshake.
 type Ask = dyn Fn() -> Result<Identity, BoxError> + Send + Sync;
 
-/// The caller's function that gives the identity for each handshake, and the generation of the latest answer.
+/// The caller's function that returns the identity for each handshake, and the generation of the latest identity.
 #[derive(Clone)]
 pub(crate) struct IdentityProvider {
     ask: Arc<Ask>,
@@ -112,10 +112,10 @@ impl IdentityProvider {
         self.generation.clone()
     }
 
-    /// Asks for the identity. Returns `None` if it is the same as `latest`. Otherwise begins a new generation, and
+    /// Calls the function. Returns `None` if the identity is equal to `latest`. Otherwise begins a new generation, and
     /// returns the identity and the number of the generation.
     ///
-    /// The caller holds a lock, so that the answers have an order.
+    /// The caller holds a lock, so that the identities have an order.
     pub(super) fn ask(&self, latest: Option<&Identity>) -> Result<Option<(Identity, u64)>, BoxError> {
         let identity = (self.ask)()?;
         if latest.is_some_and(|latest| latest.is_same(&identity)) {

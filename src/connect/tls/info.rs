@@ -1,4 +1,4 @@
-//! What the TLS handshake of a connection agreed on.
+//! Parameters that the TLS handshake of a connection negotiated.
 //!
 //! This file is compiled without the feature `rustls` too, so that the pool needs no `cfg`. This file uses no type of
 //! rustls.
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(Minor);
 
-/// Second number of a version. TLS 1.0 and TLS 1.1 are missing, because rustls does not implement them.
+/// Minor version. TLS 1.0 and TLS 1.1 are missing, because rustls does not implement these versions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Minor {
     Two,
@@ -55,7 +55,8 @@ impl fmt::Debug for Version {
 /// Certificates that a server presented, in DER. The first is the server's own certificate.
 pub(super) type Chain = [Box<[u8]>];
 
-/// What the TLS handshake of a connection agreed on: see [`ConnectionInfo::tls`](crate::ConnectionInfo::tls).
+/// Parameters that the TLS handshake of a connection negotiated: see
+/// [`ConnectionInfo::tls`](crate::ConnectionInfo::tls).
 ///
 /// ```no_run
 /// # async fn run() -> handclasp::Result<()> {
@@ -84,7 +85,7 @@ impl TlsInfo {
     }
 
     /// Returns the name that IANA gives to the cipher suite, such as `TLS_AES_256_GCM_SHA384`. The name is `unknown` if
-    /// a crypto provider of the caller brings a suite that rustls does not know.
+    /// a crypto provider of the caller has a suite that rustls does not know.
     pub fn cipher_suite(&self) -> &str {
         self.suite
     }
@@ -95,8 +96,8 @@ impl TlsInfo {
         self.group
     }
 
-    /// Whether the handshake resumed the session of an earlier connection. If it did, the server proved its identity on
-    /// that connection.
+    /// Whether the handshake resumed the session of an earlier connection. In a resumed handshake the server shows no
+    /// certificate, because the server proved its identity on the earlier connection.
     pub fn is_resumed(&self) -> bool {
         self.is_resumed
     }
@@ -131,8 +132,8 @@ impl fmt::Debug for TlsInfo {
     }
 }
 
-/// Number of identities so far that differed from the identity before. A connection whose handshake used an earlier
-/// generation is not used again.
+/// Counter of the client's identities. An identity that differs from the identity before it begins a new generation. A
+/// connection of an earlier generation is not used again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Generation(Arc<AtomicU64>);
 

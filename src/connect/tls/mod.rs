@@ -13,10 +13,10 @@
 //! | `certificate.rs` | reads root certificates and revocation lists | certificates (pki-types), `RootCertStore` |
 //! | `identity.rs` | reads the client's certificate, counts its changes | `CertifiedKey` |
 //! | `verify.rs` | decides which server certificates are accepted | verifiers, `RootCertStore` |
-//! | `der.rs` | tells a self-signed certificate | none |
+//! | `der.rs` | detects a self-signed certificate | none |
 //! | `config.rs` | loads the configuration, shakes hands | `ClientConfig`, the session store |
-//! | `info.rs` | what a handshake has agreed on | none |
-//! | `rustls_0_23.rs` | the public door for callers who configure rustls themselves | `ClientConfig`, `CryptoProvider` |
+//! | `info.rs` | the parameters of a finished handshake | none |
+//! | `rustls_0_23.rs` | the public interface for callers who configure rustls themselves | `ClientConfig`, `CryptoProvider` |
 //! | `failure.rs` | turns a failed handshake into an error message | `Error` and its parts |
 //! | `stream.rs` | a [`TlsStream`] over a TCP socket, and its look | `ClientConfig`, `UnbufferedClientConnection` |
 //! | `records.rs` | drives the connection in buffers of this crate | `UnbufferedClientConnection`, `unbuffered::*` |

@@ -50,7 +50,7 @@ impl TlsConfig {
     }
 }
 
-/// Returns the message for an alert, of which there is none without TLS.
+/// Returns `None`, because there are no alerts without TLS.
 pub(crate) fn client_refused(_: &io::Error) -> Option<&'static str> {
     None
 }

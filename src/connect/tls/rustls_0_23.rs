@@ -1,12 +1,12 @@
 //! Types of rustls 0.23, for callers who configure rustls themselves.
 //!
-//! This module is not covered by the promise of semantic versioning: when this crate moves to another version of rustls, a
-//! module with the name of that version takes its place. All other settings of TLS are methods of
-//! [`ClientBuilder`](crate::ClientBuilder), which name no type of rustls and stay.
+//! This module is not covered by the promise of semantic versioning: when this crate moves to another version of
+//! rustls, a module with the name of that version takes its place. All other TLS settings are methods of
+//! [`ClientBuilder`](crate::ClientBuilder), which use no type of rustls and do not change with its version.
 //!
-//! With the feature `aws-lc-rs`, rustls has two providers of cryptography, and cannot choose one by itself. Code that calls
-//! `ClientConfig::builder` or `ServerConfig::builder` of rustls then has to call `CryptoProvider::install_default` first, or to
-//! name a provider by `builder_with_provider`. The clients of this crate always name theirs.
+//! With the feature `aws-lc-rs`, rustls has two crypto providers and cannot choose a default. Code that calls
+//! `ClientConfig::builder` or `ServerConfig::builder` of rustls then has to call `CryptoProvider::install_default`
+//! first, or has to use `builder_with_provider`. The clients of this crate always use `builder_with_provider`.
 //!
 //! ```
 //! use handclasp::Client;
@@ -49,20 +49,21 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// Returns a backend that is this whole configuration: its trust, its identity, its versions, its provider and its sessions.
+/// Returns a backend from a whole configuration of rustls: its verifier, its identity, its versions, its crypto
+/// provider and its sessions.
 ///
 /// The client replaces two settings. `alpn_protocols` becomes `http/1.1`, the only protocol of this client, and
 /// `enable_early_data` becomes `false`, because an attacker can repeat early data
 /// (<https://www.rfc-editor.org/rfc/rfc8446#section-8>). Connections with an
 /// [isolation tag](crate::RequestBuilder::isolation) resume no session of this configuration.
 ///
-/// [`ClientBuilder::build`](crate::ClientBuilder::build) fails if another setting of TLS was made that this configuration
-/// would hide. Two clients that share a configuration share its sessions.
+/// [`ClientBuilder::build`](crate::ClientBuilder::build) fails if the client has another TLS setting that this
+/// configuration would override. Two clients that share a configuration share its sessions.
 pub fn client_config(config: impl Into<Arc<ClientConfig>>) -> Backend {
     Backend(Part::Config(config.into()))
 }
 
-/// Returns a backend that computes with this provider instead of the crate's own. All other settings of TLS keep their
+/// Returns a backend that uses this crypto provider instead of the crate's own. All other TLS settings keep their
 /// meaning.
 pub fn crypto_provider(provider: impl Into<Arc<CryptoProvider>>) -> Backend {
     Backend(Part::Provider(provider.into()))

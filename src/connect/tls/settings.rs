@@ -1,4 +1,4 @@
-//! The settings of TLS, as plain data, and whether they fit together.
+//! The TLS settings as plain data, and the check that the settings do not contradict each other.
 //!
 //! Invariant: checking the settings does no I/O.
 
@@ -19,7 +19,7 @@ use crate::error::Error;
 pub(crate) struct TlsConfig {
     /// Root certificates that the caller gave.
     pub(crate) roots: Vec<Certificate>,
-    /// What is trusted in addition to `roots`.
+    /// Authorities that are trusted in addition to `roots`.
     pub(crate) trust: Trust,
     /// Lists of revoked certificates.
     pub(crate) crls: Vec<CertificateRevocationList>,
@@ -30,7 +30,7 @@ pub(crate) struct TlsConfig {
     pub(crate) accepts_invalid_hostnames: bool,
     /// Whether no server name is sent.
     pub(crate) hides_server_name: bool,
-    /// Names that replace the host of a URL, by the host in lower case.
+    /// Names that replace the host of a URL in the handshake. The first text of a pair is the host in lower case.
     pub(crate) names: Vec<(String, String)>,
     pub(crate) min: Option<Version>,
     pub(crate) max: Option<Version>,
@@ -39,33 +39,33 @@ pub(crate) struct TlsConfig {
     pub(crate) backend: Option<Backend>,
 }
 
-/// Whose authorities are trusted, in addition to the roots of the caller.
+/// Source of the authorities that are trusted in addition to the roots of the caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// The authorities that the platform trusts.
     #[default]
     Platform,
-    /// No others.
+    /// No other authorities.
     Given,
     /// The authorities that Mozilla trusts.
     #[cfg(feature = "webpki-roots")]
     Mozilla,
 }
 
-/// How the client proves to a server who it is.
+/// Source of the client's identity.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum ClientIdentity {
-    /// The client does not.
+    /// The client has no identity.
     #[default]
     None,
-    /// By one identity.
+    /// One identity for all handshakes.
     Fixed(Identity),
-    /// By the identity that a function gives for each handshake.
+    /// A function that returns the identity for each handshake.
     Asked(IdentityProvider),
 }
 
 impl TlsConfig {
-    /// Sets the name that stands for `host` in the handshake.
+    /// Sets the name that replaces `host` in the handshake.
     pub(crate) fn set_name(&mut self, host: &str, name: &str) {
         let host = normal(host);
         self.names.retain(|(known, _)| *known != host);
@@ -80,7 +80,7 @@ impl TlsConfig {
         }
     }
 
-    /// Returns the error of settings that do not fit together, or that cannot be used.
+    /// Returns an error if settings contradict each other, or if a setting cannot be used.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (_, name) in &self.names {
             if server_name(name).is_none() {
@@ -91,7 +91,7 @@ impl TlsConfig {
         if let Some(Backend(Part::Config(_))) = self.backend {
             return match self.is_hidden() {
                 true => Err(Error::request(
-                    "the client has a whole rustls configuration and other settings of TLS, which the configuration hides: make all of them in the configuration",
+                    "the client has a whole rustls configuration, which overrides the other TLS settings of the client: make all TLS settings in the configuration",
                 )),
                 false => Ok(()),
             };
@@ -116,14 +116,15 @@ impl TlsConfig {
         let is_platform = self.trust == Trust::Platform;
         if self.trust == Trust::Given && self.roots.is_empty() {
             return Err(Error::request(
-                "tls_certs_only was given no certificate, so that no server could be trusted: give at least one",
+                "tls_certs_only was given no certificate, so that the client would trust no server: give at least one certificate",
             ));
         }
-        // Only on these platforms, webpki verifies what the platform trusts, and verifies the name last.
+        // Only on these platforms, webpki verifies certificates against the platform's store. webpki verifies the name
+        // last.
         let is_webpki = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
         if self.accepts_invalid_hostnames && is_platform && !is_webpki {
             return Err(Error::request(
-                "the verifier of this platform cannot accept other host names: use tls_certs_only",
+                "the certificate verifier of this platform cannot ignore the host name: use tls_certs_only",
             ));
         }
         if self.crls.is_empty() {
@@ -131,7 +132,7 @@ impl TlsConfig {
         }
         if is_platform {
             return Err(Error::request(
-                "the verifier of the platform takes no revocation lists: use tls_certs_only with the authorities of the lists",
+                "the certificate verifier of the platform takes no revocation lists: use tls_certs_only with the authorities of the lists",
             ));
         }
         let verifier = self.verifier(&self.provider());
@@ -140,7 +141,7 @@ impl TlsConfig {
         })
     }
 
-    /// Whether a setting was made that a configuration of the caller would hide.
+    /// Whether a setting was made that a configuration of the caller would override.
     fn is_hidden(&self) -> bool {
         !self.roots.is_empty()
             || self.trust != Trust::Platform
@@ -154,7 +155,7 @@ impl TlsConfig {
             || self.logs_keys
     }
 
-    /// Returns the provider of cryptography: the caller's, or the crate's.
+    /// Returns the crypto provider: the caller's, or the crate's.
     pub(super) fn provider(&self) -> Arc<CryptoProvider> {
         match &self.backend {
             Some(Backend(Part::Provider(provider))) => Arc::clone(provider),
@@ -162,7 +163,8 @@ impl TlsConfig {
         }
     }
 
-    /// Returns the name that the certificate of `host` has to be valid for, or `None` if no certificate can be.
+    /// Returns the name that the certificate of `host` has to be valid for. `None` if no certificate can be valid for
+    /// the host.
     pub(super) fn server_name(&self, host: &str) -> Option<ServerName<'static>> {
         let known = self.names.iter().find(|(known, _)| known.as_str() == host);
         server_name(known.map_or(host, |(_, name)| name))
@@ -182,13 +184,13 @@ fn server_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned()).ok()
 }
 
-/// Returns the crate's own provider of cryptography.
+/// Returns the crate's own crypto provider.
 #[cfg(feature = "aws-lc-rs")]
 fn default_provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
-/// Returns the crate's own provider of cryptography.
+/// Returns the crate's own crypto provider.
 #[cfg(not(feature = "aws-lc-rs"))]
 fn default_provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()

@@ -1,7 +1,6 @@
-//! Which server certificates are accepted: the verifier that the settings ask for, and what it says of a certificate that is
-//! its own authority.
+//! The verifier of server certificates that the settings configure, and the detection of self-signed certificates.
 //!
-//! Invariant: whatever the settings are, a server has to prove that it holds the key of the certificate that it presents.
+//! Invariant: with any settings, a server has to prove that it holds the key of the certificate that it presents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,11 +51,12 @@ impl TlsConfig {
         Ok(Arc::new(Verifier { inner, accepts_any_name: self.accepts_invalid_hostnames }))
     }
 
-    /// Returns a verifier that trusts the platform's authorities and the given roots. On a platform without a store, it
-    /// trusts Mozilla's authorities if they are compiled in, and the given roots.
+    /// Returns a verifier that trusts the platform's authorities and the given roots. On a platform without a trust
+    /// store, the verifier trusts the given roots, and Mozilla's authorities if these are compiled in.
     fn platform(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let roots = self.roots.iter().map(|root| root.der().clone());
-        // The verifier reports no missing store if there are given roots, so that the store is looked for by itself.
+        // With given roots, the platform's verifier does not report a missing trust store. So this code first makes a
+        // verifier without the given roots.
         #[cfg(feature = "webpki-roots")]
         if !self.roots.is_empty() && PlatformVerifier::new(Arc::clone(provider)).is_err() {
             return self.webpki(self.with_mozilla()?, provider);
@@ -102,8 +102,8 @@ impl TlsConfig {
     }
 }
 
-/// Verifier that explains why a self-signed certificate is refused. If the caller asked for it, the verifier accepts a
-/// certificate for any name.
+/// Verifier that explains why a self-signed certificate is refused. If `accepts_any_name` is set, the verifier accepts
+/// a certificate for any name.
 #[derive(Debug)]
 struct Verifier {
     inner: Arc<dyn ServerCertVerifier>,
@@ -122,7 +122,7 @@ impl ServerCertVerifier for Verifier {
         let verified = self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now);
         let Err(Error::InvalidCertificate(why)) = &verified else { return verified };
         match why {
-            // The name is the last that webpki verifies, so that the certificate is valid in all other ways.
+            // webpki verifies the name last, so that the certificate is valid in all other respects.
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
                 if self.accepts_any_name =>
             {
@@ -158,12 +158,12 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Returns what is special about a certificate that was refused because nobody trusts its issuer, or because it is an
-/// authority's, if the certificate is its own issuer.
+/// Returns the error of a self-signed certificate that was refused because its issuer is unknown, or because it is the
+/// certificate of an authority. `None` for any other certificate or reason.
 fn self_signed(certificate: &CertificateDer<'_>, why: &CertificateError) -> Option<SelfSigned> {
     let is_authority = match why {
         CertificateError::UnknownIssuer => false,
-        // The error of webpki is not part of the interface of rustls, but its text is.
+        // rustls does not export this error of webpki, so that the code compares the text of the error.
         CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => true,
         _ => return None,
     };

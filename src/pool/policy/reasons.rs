@@ -25,8 +25,7 @@ pub enum DropReason {
     Evicted,
     /// The connection failed, or the server broke the protocol on the connection.
     Failed,
-    /// The function of `ClientBuilder::identity_provider` has given another TLS identity than the one with which the
-    /// connection was made.
+    /// The function of `ClientBuilder::identity_provider` returned another TLS identity after the connection was made.
     IdentityChanged,
     /// The connection was idle for longer than the idle timeout or the server's `Keep-Alive: timeout` allows.
     IdleTimeout,

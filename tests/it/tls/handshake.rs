@@ -1,4 +1,4 @@
-//! The handshake: versions, names, protocols, and what a caller learns of it.
+//! The handshake: versions, names, protocols, and the parameters that a caller gets.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use super::*;
 use crate::support::PATIENCE;
 
 #[tokio::test]
-async fn the_versions_of_client_and_server_have_to_meet() {
+async fn client_and_server_need_a_common_version() {
     let ours = Authority::new("ours");
     let issued = ours.issue(&[HOST]);
     let both = [Version::TLS_1_2, Version::TLS_1_3];
@@ -42,7 +42,7 @@ async fn the_versions_of_client_and_server_have_to_meet() {
 }
 
 #[tokio::test]
-async fn the_server_name_is_sent_or_hidden_or_another() {
+async fn the_server_name_is_sent_or_hidden_or_replaced() {
     let ours = Authority::new("ours");
     let server = TlsServer::start(ours.issue(&[HOST, "inner.test", "127.0.0.1"]).server()).await;
     let wrong = TlsServer::start(ours.issue(&["inner.test"]).server()).await;
@@ -63,7 +63,7 @@ async fn the_server_name_is_sent_or_hidden_or_another() {
     assert_eq!(name().as_deref(), Some(HOST));
     get(&builder().tls_server_name(HOST, "127.0.0.1").build().unwrap(), &server).await.unwrap();
     assert_eq!(name(), None, "an address is never sent");
-    // The name replaces the host when the certificate is verified, too, and the `Host` field stays.
+    // The name also replaces the host in the verification of the certificate. The `Host` field does not change.
     let client = to(&wrong).tls_certs_only([root(&ours)]);
     get(&client.tls_server_name(HOST, "inner.test").build().unwrap(), &wrong).await.unwrap();
     let request = String::from_utf8(wrong.seen()[0].requests.clone()).unwrap();
@@ -71,7 +71,7 @@ async fn the_server_name_is_sent_or_hidden_or_another() {
     let text =
         refusal(&builder().tls_server_name(HOST, "outer.test").build().unwrap(), &server, "A-50").await;
     assert!(text.contains("not valid for \"outer.test\""), "{text}");
-    // An address in the URL can stand for a server with a name.
+    // A name can replace an address in the URL.
     let client = Client::builder().tls_certs_only([root(&ours)]).tls_server_name("127.0.0.1", "inner.test");
     within(20, client.build().unwrap().get(wrong.url("127.0.0.1")).send()).await.unwrap();
     let error = Client::builder().tls_server_name(HOST, "no name").build().unwrap_err();
@@ -91,7 +91,7 @@ async fn a_54_a_server_that_speaks_only_http_2_is_named() {
     }
 }
 
-/// Starts a relay that puts other bytes of the same length into what the server sends. Returns its address.
+/// Starts a relay that replaces bytes of the server by other bytes of the same length. Returns the relay's address.
 fn forging(server: SocketAddr, from: &'static [u8], into: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -117,7 +117,7 @@ fn forging(server: SocketAddr, from: &'static [u8], into: &'static [u8]) -> Sock
     address
 }
 
-/// In TLS 1.2, the answer to ALPN is not encrypted, so that a relay can change it.
+/// In TLS 1.2, the server's ALPN answer is not encrypted, so that a relay can change the answer.
 #[tokio::test]
 async fn a_54_a_protocol_that_was_not_offered_is_refused() {
     let ours = Authority::new("ours");
@@ -136,7 +136,7 @@ async fn a_54_a_protocol_that_was_not_offered_is_refused() {
 }
 
 #[tokio::test]
-async fn a_caller_learns_what_the_handshake_has_agreed_on() {
+async fn a_caller_gets_the_parameters_of_the_handshake() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let issued = ours.issue(&[HOST]);
     for (version, suites) in [(&TLS12, "TLS_ECDHE_ECDSA_WITH_"), (&TLS13, "TLS_AES_256_GCM_SHA384")] {
@@ -167,10 +167,10 @@ async fn a_caller_learns_what_the_handshake_has_agreed_on() {
     assert!(made.connection().tls().is_none());
 }
 
-/// With the feature `aws-lc-rs`, the key exchange resists quantum computers where the server knows it.
+/// With the feature `aws-lc-rs`, the client offers a key exchange that resists quantum computers.
 #[cfg(feature = "aws-lc-rs")]
 #[tokio::test]
-async fn aws_lc_rs_exchanges_keys_by_x25519mlkem768() {
+async fn aws_lc_rs_offers_the_key_exchange_x25519mlkem768() {
     let ours = Authority::new("ours");
     let issued = ours.issue(&[HOST]);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -184,7 +184,7 @@ async fn aws_lc_rs_exchanges_keys_by_x25519mlkem768() {
 }
 
 #[tokio::test]
-async fn a_provider_of_the_caller_computes() {
+async fn a_crypto_provider_of_the_caller_is_used() {
     let ours = Authority::new("ours");
     let server = TlsServer::start(ours.issue(&[HOST]).server()).await;
     let mut provider = rustls::crypto::ring::default_provider();
@@ -200,7 +200,7 @@ async fn a_provider_of_the_caller_computes() {
 }
 
 #[tokio::test]
-async fn a_configuration_of_the_caller_decides_all_but_alpn_and_hides_no_setting() {
+async fn a_configuration_of_the_caller_decides_all_but_alpn_and_overrides_no_setting() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let mut server_config = ours.issue(&[HOST]).server();
     server_config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -243,6 +243,6 @@ async fn a_configuration_of_the_caller_decides_all_but_alpn_and_hides_no_setting
         backend().identity_provider(|| Err("none".into())),
     ] {
         let error = builder.build().unwrap_err();
-        assert!(error.to_string().contains("which the configuration hides"), "{error}");
+        assert!(error.to_string().contains("which overrides the other TLS settings"), "{error}");
     }
 }

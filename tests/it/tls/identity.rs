@@ -15,7 +15,7 @@ fn identity(issued: &Issued) -> Identity {
     Identity::from_pem(issued.identity()).unwrap()
 }
 
-/// Identity that a function gives, and the number of times that the function was asked.
+/// Identity that a function returns, and the number of calls of the function.
 #[derive(Clone)]
 struct Held(Arc<(Mutex<Identity>, AtomicUsize)>);
 
@@ -65,8 +65,8 @@ async fn a_server_that_requires_a_certificate_gets_it() {
     }
 }
 
-/// In TLS 1.2 the server refuses within the handshake. In TLS 1.3 the client may have sent its request by then, and the error
-/// says so.
+/// In TLS 1.2, the server refuses within the handshake. In TLS 1.3, the client may have sent its request before the
+/// refusal, and the error names the amount that was written.
 #[tokio::test]
 async fn a_refused_client_certificate_is_named() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
@@ -76,11 +76,11 @@ async fn a_refused_client_certificate_is_named() {
         params.not_after = date_time_ymd(2002, 1, 1);
     });
     for (what, shown, part) in [
-        ("none", None, "requires a client certificate: set one by identity"),
+        ("none", None, "requires a client certificate: set one with ClientBuilder::identity"),
         (
             "unknown",
             Some(theirs.issue(&["client"])),
-            "refused the client's certificate because the server does not know",
+            "refused the client's certificate because the server does not trust",
         ),
         ("expired", Some(expired), "refused the client's certificate because it has expired"),
     ] {
@@ -107,14 +107,14 @@ async fn a_refused_client_certificate_is_named() {
     }
 }
 
-/// A refusal that comes before the request is written is found by the look at the connection, so that nothing is sent.
+/// The look at the connection finds a refusal that comes before the request is written, so that nothing is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_right_after_the_handshake_spares_the_request() {
+async fn a_refusal_right_after_the_handshake_is_found_before_the_request_is_sent() {
     let ours = Authority::new("ours");
     let server = TlsServer::start(ours.requiring(&ours.issue(&[HOST]), &[&TLS13])).await;
     let server = Arc::new(server);
     let client = to(&server).tls_certs_only([root(&ours)]).build().unwrap();
-    // The client asks for the first content before it looks at the connection.
+    // The client polls the body for the first content before the look at the connection.
     let refusing = Arc::clone(&server);
     let content = futures_util::stream::once(async move {
         while refusing.seen().is_empty() {
@@ -129,7 +129,8 @@ async fn a_refusal_right_after_the_handshake_spares_the_request() {
     assert!(error.to_string().contains("requires a client certificate"), "{error}");
 }
 
-/// After a change, each connection of the earlier identity carries no further request, and no session of it is resumed.
+/// After a change, the connections of the earlier identity carry no further request, and no session of this identity is
+/// resumed.
 #[tokio::test]
 async fn a_53_a_replaced_identity_shares_no_connection_and_no_session() {
     let ours = Authority::new("ours");
@@ -145,7 +146,7 @@ async fn a_53_a_replaced_identity_shares_no_connection_and_no_session() {
         client.warm(server.url(HOST), 2).await.unwrap();
         assert!(get(&client, &server).await.unwrap().is_reused());
         held.replace(&second);
-        // The client asks when it dials: a tag needs a connection of its own.
+        // The client calls the function when it dials. The request has a tag, so that it needs a new connection.
         let tagged = client.get(server.url(HOST)).isolation("tag").send().await.unwrap();
         assert_eq!((tagged.connection().id(), held.asked()), (3, 3));
         drop(tagged.text().await.unwrap());
@@ -242,7 +243,7 @@ async fn a_function_that_gives_no_identity_fails_the_request_before_anything_is_
     assert!(server.seen().is_empty());
 }
 
-/// The connect timeout ends the wait for a function that blocks, and the next dial asks again.
+/// The connect timeout ends the wait for a function that blocks, and the next dial calls the function again.
 #[tokio::test]
 async fn a_function_that_blocks_is_not_waited_for_longer_than_the_connect_timeout() {
     let ours = Authority::new("ours");
@@ -266,9 +267,9 @@ async fn a_function_that_blocks_is_not_waited_for_longer_than_the_connect_timeou
     while get(&client, &server).await.is_err() {}
 }
 
-/// The function of `evict_if` is asked too, and sees what TLS has agreed on.
+/// The function of `evict_if` is called too, and gets the parameters of TLS.
 #[tokio::test]
-async fn evict_if_and_a_changing_identity_go_together() {
+async fn evict_if_and_a_changing_identity_work_together() {
     let ours = Authority::new("ours");
     let server = TlsServer::start(ours.requiring(&ours.issue(&[HOST]), &[&TLS13])).await;
     let (first, second) = (ours.issue(&["one"]), ours.issue(&["two"]));

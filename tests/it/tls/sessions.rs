@@ -5,7 +5,8 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::*;
 
-/// Makes requests on new connections, and returns whether each handshake was resumed. Client and server agree about it.
+/// Makes requests on new connections, and returns whether each handshake was resumed. Checks that client and server
+/// agree whether a handshake was resumed.
 async fn resumed(server: &TlsServer, clients: &[&Client]) -> Vec<bool> {
     let begun = server.seen().len();
     let mut resumed = Vec::new();
@@ -30,7 +31,7 @@ async fn the_second_handshake_with_a_server_resumes_the_session_of_the_first() {
             1,
             "a resumed session knows the certificate"
         );
-        // Another name of the same server has a session of its own.
+        // Another name of the same server has its own session.
         let named = to(&server).tls_certs_only([root(&ours)]).tls_server_name(HOST, HOST).build().unwrap();
         assert_eq!(resumed(&server, &[&named, &named]).await, [false, true]);
     }
@@ -84,7 +85,8 @@ async fn the_sessions_of_the_latest_tags_are_kept() {
     assert!(is_resumed(0).await && !is_resumed(1).await, "the second tag was forgotten");
 }
 
-/// A server that has lost its sessions makes a whole handshake, in which its certificate counts again.
+/// A server that does not know the session makes a full handshake, in which the client verifies the server's
+/// certificate.
 #[tokio::test]
 async fn a_55_a_session_does_not_outlive_the_trust_of_its_server() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
@@ -98,7 +100,7 @@ async fn a_55_a_session_does_not_outlive_the_trust_of_its_server() {
         .build()
         .unwrap();
     get(&client, &server).await.unwrap();
-    // The session of the name is offered to the impostor, who cannot resume it.
+    // The client offers the session of this name to the impostor, which cannot resume the session.
     let text = refusal(&client, &impostor, "A-55").await;
     assert!(text.contains("unknown authority"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Which servers a client trusts.
+//! Tests of the servers that a client trusts.
 
 use handclasp::tls::CertificateRevocationList;
 use rcgen::{
@@ -44,12 +44,12 @@ async fn a_49_each_bad_certificate_is_named_before_any_byte_of_the_request() {
         (
             "A-49 the key of another authority of the same name",
             Authority::new("ours").issue(&[HOST]),
-            &["was not signed by the key of the trusted authority of its issuer's name: add the authority's"],
+            &["is not signed by the trusted authority that has the issuer's name: add the authority's"],
         ),
         (
             "A-49 self-signed",
             Issued::self_signed(&[HOST], false),
-            &["\"server.test\" is self-signed: add it by add_root_certificate if you trust it"],
+            &["\"server.test\" is self-signed: add it with add_root_certificate if you trust it"],
         ),
         (
             "A-49 openssl req -x509",
@@ -93,7 +93,8 @@ async fn a_49_a_self_signed_certificate_is_named_with_the_platforms_trust_too() 
     }
 }
 
-/// Old devices have such certificates. The verifier reads no certificate of this version, whatever the caller accepts.
+/// Old devices have such certificates. The verifier reads no certificate of this version, even if the caller accepts
+/// invalid certificates.
 #[tokio::test]
 async fn a_49_a_certificate_of_version_1_is_named() {
     let issued = Issued::of_version_1();
@@ -108,7 +109,7 @@ async fn a_49_a_certificate_of_version_1_is_named() {
     }
 }
 
-/// What the message of a self-signed certificate advises works.
+/// The advice in the error for a self-signed certificate is right.
 #[tokio::test]
 async fn a_self_signed_certificate_that_is_no_authority_can_be_trusted() {
     let issued = Issued::self_signed(&[HOST], false);
@@ -120,7 +121,7 @@ async fn a_self_signed_certificate_that_is_no_authority_can_be_trusted() {
 }
 
 #[tokio::test]
-async fn only_the_given_authorities_are_trusted_or_all_together() {
+async fn only_the_given_authorities_are_trusted_in_any_combination() {
     let [one, two, three] = ["one", "two", "three"].map(Authority::new);
     let servers = [
         TlsServer::start(one.issue(&[HOST]).server()).await,
@@ -204,7 +205,8 @@ fn revocation_lists_that_cannot_be_used_are_refused_when_the_client_is_built() {
     assert!(CertificateRevocationList::from_pem_bundle(ours.pem()).is_err());
 }
 
-/// A client that accepts invalid certificates accepts each of them, shows the certificate, and still asks for its key.
+/// A client that accepts invalid certificates accepts each of these certificates and returns the certificate to the
+/// caller. The server still has to prove that it holds the key.
 #[tokio::test]
 async fn any_certificate_is_accepted_if_the_caller_says_so_and_its_key_is_proven() {
     let ours = Authority::new("ours");
@@ -232,7 +234,7 @@ async fn any_certificate_is_accepted_if_the_caller_says_so_and_its_key_is_proven
     }
 }
 
-/// With any host name accepted, everything else about a certificate still counts.
+/// A client that accepts any host name still checks everything else about a certificate.
 #[tokio::test]
 async fn any_name_is_accepted_if_the_caller_says_so_and_nothing_else() {
     let ours = Authority::new("ours");
