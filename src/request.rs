@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
-use crate::call::{OwnSettings, RequestTarget, auth};
+use crate::call::{OwnSettings, Pinned, RequestTarget, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
@@ -100,6 +100,12 @@ impl RequestBuilder {
             settings.redirect = OwnRedirects::of(fragment);
         }
         Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
+    }
+
+    /// Binds the request to a reserved connection.
+    pub(crate) fn on(mut self, pinned: Pinned) -> Self {
+        self.settings.pinned = Some(pinned);
+        self
     }
 
     /// Adds a header field.

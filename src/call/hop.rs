@@ -48,12 +48,18 @@ impl Attempts<'_> {
         let (method, status, headers) = (self.call.method.clone(), head.status, head.headers().clone());
         let history = &mut *self.call.history;
         history.push(Hop { method, url, status, headers });
+        let is_pinned = self.call.settings.pinned.is_some();
         let is_replayable = exchange.has_replayable_body();
         // A custom policy may print the fields of the next request.
         auth::mark_secrets(self.call.headers);
         let (hops, fragment) = (history.hops(), history.fragment());
         match redirect::decide(settings, policy, hops, fragment, self.call.headers, is_replayable) {
             Decision::Stop => {
+                history.pop();
+                self.answer(head, exchange)
+            }
+            // A request on a reserved connection never moves to another connection.
+            Decision::Follow(next) if is_pinned && (!next.is_same_origin || exchange.closes()) => {
                 history.pop();
                 self.answer(head, exchange)
             }
