@@ -336,7 +336,7 @@ impl RequestBuilder {
     ///
     /// Use one tag per user if a server authenticates the connection instead of each request, as with NTLM and
     /// Negotiate. A request with such credentials and without a tag sends `Connection: close`, so that no other request
-    /// uses its connection.
+    /// uses its connection. [`Client::reserve`] returns a connection on which only one caller sends requests.
     ///
     /// Connections with a tag resume TLS sessions only of the same tag, because a resumed session would show the server that
     /// two tags belong to one client.

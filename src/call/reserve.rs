@@ -91,7 +91,7 @@ impl Attempts<'_> {
     #[cold]
     pub(super) async fn take_pinned(&self, pinned: &Pinned, exchange: &mut Exchange) -> Result<()> {
         let origin = RouteRef::of(self.call.uri)?;
-        let lease = pinned.0.take(origin, self.route).await?;
+        let lease = pinned.0.take(&self.call.env.pool, origin, self.route).await?;
         pinned.note_credentials(self.call.headers);
         exchange.attach(lease, None);
         Ok(())

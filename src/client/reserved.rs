@@ -48,7 +48,8 @@ use crate::url::IntoUrl;
 /// gets it, no limit closes it, and neither the idle timeout, nor the maximum lifetime, nor
 /// [`evict_if`](crate::ClientBuilder::evict_if) ends the reservation. [`Pool::shutdown`](crate::Pool::shutdown) treats the
 /// connection as a request under way: requests may use the connection until the time of the shutdown has passed.
-/// [`Pool::on_network_change`](crate::Pool::on_network_change) ends the reservation at its next request.
+/// [`Pool::on_network_change`](crate::Pool::on_network_change), and another TLS identity of the client
+/// (`ClientBuilder::identity_provider`), end the reservation at its next request.
 ///
 /// ```no_run
 /// # async fn example(client: handclasp::Client, offer: String, proof: fn(&str) -> String) -> handclasp::Result<()> {
@@ -145,7 +146,8 @@ impl Reserved {
 
     /// Starts a request with any method on the connection. An invalid URL is reported when the request is sent or built.
     ///
-    /// The builder is bound to the connection. A builder that is sent after the end of the reservation fails with
+    /// The builder is bound to the connection, and so is a request that its [`build`](RequestBuilder::build) returns. A
+    /// request that is sent after the end of the reservation fails with
     /// [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost), and nothing is written.
     pub fn request(&mut self, method: Method, url: impl IntoUrl) -> RequestBuilder {
         self.client.request(method, url).on(self.pinned.clone())

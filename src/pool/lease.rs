@@ -240,15 +240,15 @@ impl Lease {
     /// reservation.
     #[cold]
     fn give_back(mut self, stay: Option<Duration>, now: Instant) {
-        let reservation = self.take_reservation();
         if let (Some(conn), Some(fixed)) = (&mut self.conn, &self.fixed) {
+            // If the drop of the caller's waker panics, the lease still has its reservation, and ends it.
+            conn.timer.forget_task();
             let served = self.progress.served(conn, fixed);
             if served.request {
                 conn.used_at = now;
                 conn.line_ends = 0;
             }
             conn.stay(stay, served.request, now);
-            conn.timer.forget_task();
             if let Some(pool) = fixed.pool.upgrade() {
                 let mut state = pool.lock();
                 // The state of the request is replaced, because the policy counts the request from this point on.
@@ -257,7 +257,7 @@ impl Lease {
             }
         }
         self.progress = Progress::default();
-        match reservation {
+        match self.take_reservation() {
             Some(reservation) => reservation.put_back(self),
             None => self.bury(DropReason::Reserved),
         }
@@ -302,11 +302,6 @@ impl Lease {
         {
             reservation.end(reason, why);
         }
-    }
-
-    /// Whether the connection was made before the latest change of the network.
-    pub(super) fn is_of_old_network(&self) -> bool {
-        self.pool().zip(self.fixed.as_ref()).is_some_and(|(pool, fixed)| fixed.epoch != pool.epoch())
     }
 
     /// Returns the description of a connection that no request uses.

@@ -8,7 +8,8 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -16,7 +17,7 @@ use super::connection::{ConnectionInfo, Direction, contained};
 use super::key::{Key, RouteRef};
 use super::lease::Lease;
 use super::policy::reasons::DropReason;
-use super::{Runtime, Wait};
+use super::{Pool, PoolInner, Runtime, Wait};
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind};
 use crate::time;
@@ -27,6 +28,8 @@ pub(crate) struct Reservation {
     origin: Key,
     /// Route of the connection.
     route: Key,
+    /// Pool of the client that has reserved the connection.
+    pool: Weak<PoolInner>,
     shared: Mutex<Shared>,
     /// Wakes the request that waits for the end of a drain.
     returned: Notify,
@@ -82,7 +85,7 @@ impl Reservation {
         mut lease: Lease,
         origin: RouteRef<'_>,
         route: RouteRef<'_>,
-        fresh: Option<std::time::Duration>,
+        fresh: Option<Duration>,
     ) -> Result<(Arc<Self>, ConnectionInfo), Result<Lease, Wait>> {
         // A new connection is not replaced, because dialing might never end. Its first request finds the close.
         if lease.is_reused() {
@@ -98,6 +101,7 @@ impl Reservation {
         let reservation = Arc::new(Self {
             origin: origin.to_key(),
             route: route.to_key(),
+            pool: lease.pool().as_ref().map_or_else(Weak::new, Arc::downgrade),
             shared: Mutex::new(Shared { state, is_bound: false }),
             returned: Notify::new(),
         });
@@ -109,7 +113,7 @@ impl Reservation {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the connection for a request to `origin` by `route`. Waits while the remainder of an abandoned response is
+    /// Takes the connection for a request of the client of `pool` to `origin` by `route`. Waits while the remainder of an abandoned response is
     /// read.
     ///
     /// # Errors
@@ -118,9 +122,17 @@ impl Reservation {
     /// connection was closed.
     pub(crate) async fn take(
         self: &Arc<Self>,
+        pool: &Pool,
         origin: RouteRef<'_>,
         route: RouteRef<'_>,
     ) -> Result<Lease, Error> {
+        // Another client may trust other servers and may send other cookies.
+        if self.pool.as_ptr() != Arc::as_ptr(&pool.inner) {
+            return Err(Error::request(
+                "the connection is reserved from another client: send the request with the client that has reserved \
+                 the connection",
+            ));
+        }
         if !origin.is(&self.origin) || !route.is(&self.route) {
             return Err(Error::request(format!(
                 "the connection is reserved for {}: a request to another origin, by another proxy or with an \
@@ -171,9 +183,10 @@ impl Reservation {
                  reserved",
             ));
         }
-        if lease.is_of_old_network() {
-            lease.bury(DropReason::NetworkChanged);
-            return Err(ended(DropReason::NetworkChanged, None));
+        let outdated = lease.pool().zip(lease.held()).and_then(|(pool, (_, fixed))| pool.outdated(fixed));
+        if let Some(reason) = outdated {
+            lease.bury(reason);
+            return Err(ended(reason, None));
         }
         Ok(Taken::Lease(lease))
     }

@@ -11,9 +11,12 @@ use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::scripted::{Peers, Reply, Script};
-use crate::support::{Peer, Server, Signal, Uncoded, until, within};
+use crate::support::{Peer, Server, Signal, within};
 
 const URL: &str = "http://a.test/";
+
+/// A change of a client's settings.
+type Change = fn(ClientBuilder) -> ClientBuilder;
 
 async fn get(reserved: &mut Reserved, url: &str) -> handclasp::Result<Response> {
     within(20, reserved.get(url).send()).await
@@ -151,19 +154,19 @@ async fn a_reserved_connection_is_one_connection_for_all_verbs() {
         }
         Ok(())
     });
-    let client = Client::builder().uncoded().base_url(server.url("/v1/")).build().unwrap();
-    let mut reserved = client.reserve("anything").await.unwrap();
+    let (client, url) = (Client::new(), &*server.url("/x"));
+    let mut reserved = client.reserve(server.url("/other")).await.unwrap();
     for nth in 1..=50 {
-        assert_eq!(text(&mut reserved, "x").await, nth.to_string());
-        fetch(&client, "x").await;
+        assert_eq!(text(&mut reserved, url).await, nth.to_string());
+        fetch(&client, url).await;
     }
     let requests = [
-        reserved.head("x"),
-        reserved.post("x"),
-        reserved.put("x"),
-        reserved.patch("x"),
-        reserved.delete("x"),
-        reserved.request(Method::OPTIONS, "x"),
+        reserved.head(url),
+        reserved.post(url),
+        reserved.put(url),
+        reserved.patch(url),
+        reserved.delete(url),
+        reserved.request(Method::OPTIONS, url),
     ];
     for request in requests {
         within(20, request.send()).await.unwrap().bytes().await.unwrap();
@@ -180,10 +183,10 @@ async fn a_reserved_connection_is_one_connection_for_all_verbs() {
 
 /// A reserved connection counts once against the limit of its host and against the total limit, and is not evicted.
 #[tokio::test(start_paused = true)]
-async fn rule_11_a_reserved_connection_counts_against_every_limit_once() {
+async fn rule_03_a_reserved_connection_counts_against_every_limit_once() {
     let hello = [Reply::ok("hello")];
     let second = Duration::from_secs(1);
-    let limits: [fn(ClientBuilder) -> ClientBuilder; 2] =
+    let limits: [Change; 2] =
         [|builder| builder.max_connections_per_host(2), |builder| builder.max_connections(2)];
     for (nth, limit) in limits.into_iter().enumerate() {
         let (client, peers) = in_memory(|builder| limit(builder).acquire_timeout(second), &hello);
@@ -260,10 +263,11 @@ async fn a_failed_dial_fails_the_reservation() {
 #[tokio::test(start_paused = true)]
 async fn rule_16_time_does_not_end_a_reservation() {
     let hour = Duration::from_secs(3_600);
-    let limits: [(fn(ClientBuilder) -> ClientBuilder, DropReason); 3] = [
+    let limits: [(Change, DropReason); 4] = [
         (|builder| builder.idle_timeout(Duration::from_secs(60)), DropReason::IdleTimeout),
         (|builder| builder.max_lifetime(Duration::from_secs(60)), DropReason::MaxLifetime),
         (|builder| builder.evict_if(|_| true), DropReason::Evicted),
+        (|builder| builder.max_idle_per_host(0).idle_timeout(None), DropReason::IdleTimeout),
     ];
     for (limit, reason) in limits {
         let (client, peers) = in_memory(limit, &[Reply::ok("hello")]);
@@ -477,6 +481,26 @@ async fn a_request_to_another_origin_is_refused_before_a_byte_is_written() {
     assert_eq!((server.connections(), server.seen().len()), (1, 2));
 }
 
+/// A built request keeps its reservation, and another client cannot send it.
+#[tokio::test(start_paused = true)]
+async fn a_built_request_stays_bound_to_its_reservation() {
+    let (client, peers) = in_memory(|builder| builder, &[Reply::ok("hello")]);
+    let mut reserved = client.reserve(URL).await.unwrap();
+    let id = reserved.connection().id();
+    let response = client.execute(reserved.get(URL).build().unwrap()).await.unwrap();
+    assert_eq!(response.connection().id(), id);
+    response.bytes().await.unwrap();
+    let (other, others) = in_memory(|builder| builder, &[Reply::ok("hello")]);
+    let error = other.execute(reserved.get(URL).build().unwrap()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.request_written()),
+        (ErrorKind::Request, Written::Nothing),
+        "A-53 {error}"
+    );
+    assert!(error.to_string().contains("reserved from another client"), "{error}");
+    assert_eq!((peers.requests(), others.made()), (1, 0));
+}
+
 /// Dropping and `close` close the connection, and `release` gives it back. A response under way is read to its end first.
 #[tokio::test(start_paused = true)]
 async fn only_a_release_gives_the_connection_to_other_requests() {
@@ -632,6 +656,17 @@ fn a_reserved_connection_stays_on_its_runtime() {
     assert_eq!(counts(&client), (0, 0));
 }
 
+/// The URLs of a reservation and of its requests are joined to the base URL of the client.
+#[cfg(feature = "url")]
+#[tokio::test]
+async fn a_reserved_connection_has_the_base_url_and_the_fields_of_its_client() {
+    let server = Server::echo();
+    let client = Client::builder().base_url(server.url("/v1/")).user_agent("reserved").build().unwrap();
+    let mut reserved = client.reserve("anything").await.unwrap();
+    assert_eq!(text(&mut reserved, "x").await, "/v1/x");
+    assert_eq!(server.fields("user-agent"), [["reserved"]]);
+}
+
 /// A redirect is followed only on the connection itself.
 #[cfg(feature = "url")]
 #[tokio::test]
@@ -686,7 +721,7 @@ async fn a_reserved_connection_works_over_tls() {
     for nth in 0..3 {
         assert_eq!(text(&mut reserved, &url).await, nth.to_string());
     }
-    until("the close_notify has come", || !reserved.is_open()).await;
+    crate::support::until("the close_notify has come", || !reserved.is_open()).await;
     assert_over(get(&mut reserved, &url).await, "closed by the peer");
     assert_eq!(server.requests_per_connection(), [3]);
 }
@@ -724,7 +759,7 @@ async fn a_reserved_connection_goes_by_the_proxy_of_the_client() {
 }
 
 /// Many callers reserve connections of a limited pool at once. No caller sees a request of another caller on its connection.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_reservations_share_a_limited_pool() {
     let server = Server::start(|peer: &mut Peer| {
         while let Some(request) = peer.request()? {

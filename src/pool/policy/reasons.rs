@@ -100,7 +100,7 @@ impl fmt::Display for DropReason {
             Self::NotKept => "host not kept",
             Self::NotReusable => "not reusable",
             Self::PeerClosed => "closed by the peer",
-            Self::Reserved => "reserved",
+            Self::Reserved => "reservation ended",
             Self::RuntimeGone => "runtime gone",
             Self::Shutdown => "shutdown",
             Self::Suspended => "suspended",
