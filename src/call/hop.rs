@@ -44,22 +44,20 @@ impl Attempts<'_> {
             && *self.call.method != Method::CONNECT
             && head.headers().contains_key(http::header::LOCATION);
         let url = if is_asked { url::Url::parse(&self.call.uri.to_string()).ok() } else { None };
+        // A request on a reserved connection never moves to another connection.
+        let is_pinned = self.call.settings.pinned.is_some();
+        let url = url
+            .filter(|url| !is_pinned || !(exchange.closes() || redirect::leaves_origin(url, head.headers())));
         let Some(url) = url else { return self.answer(head, exchange) };
         let (method, status, headers) = (self.call.method.clone(), head.status, head.headers().clone());
         let history = &mut *self.call.history;
         history.push(Hop { method, url, status, headers });
-        let is_pinned = self.call.settings.pinned.is_some();
         let is_replayable = exchange.has_replayable_body();
         // A custom policy may print the fields of the next request.
         auth::mark_secrets(self.call.headers);
         let (hops, fragment) = (history.hops(), history.fragment());
         match redirect::decide(settings, policy, hops, fragment, self.call.headers, is_replayable) {
             Decision::Stop => {
-                history.pop();
-                self.answer(head, exchange)
-            }
-            // A request on a reserved connection never moves to another connection.
-            Decision::Follow(next) if is_pinned && (!next.is_same_origin || exchange.closes()) => {
                 history.pop();
                 self.answer(head, exchange)
             }

@@ -113,8 +113,8 @@ impl Reservation {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the connection for a request of the client of `pool` to `origin` by `route`. Waits while the remainder of an abandoned response is
-    /// read.
+    /// Takes the connection for a request of the client of `pool` to `origin` by `route`. Waits while the remainder of an
+    /// abandoned response is read.
     ///
     /// # Errors
     ///
