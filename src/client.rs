@@ -3,10 +3,13 @@
 //! This module does no I/O and decides nothing. Every request goes through [`call`](crate::call). Invariant: all clones
 //! of a client share one pool.
 
+mod reserved;
+
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, Method, Uri};
 
+pub use self::reserved::Reserved;
 use crate::body::Body;
 use crate::call::{Call, Environment, RequestConfig, Settings};
 use crate::config::ClientBuilder;

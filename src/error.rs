@@ -98,7 +98,8 @@ pub enum ErrorKind {
     Tls,
     /// The server broke the rules of HTTP/1.1.
     Protocol,
-    /// The server closed or reset the connection before the response was complete.
+    /// The server closed or reset the connection before the response was complete. A request whose
+    /// [`Reserved`](crate::Reserved) connection was closed has this kind too, and nothing of it was written.
     ConnectionLost,
     /// A timeout passed. [`Error::phase`] says in which phase. The page on [limits](crate::manual::limits) lists all
     /// timeouts.

@@ -50,7 +50,7 @@ mod url;
 
 pub use self::body::Body;
 pub use self::call::RequestTarget;
-pub use self::client::{Client, get};
+pub use self::client::{Client, Reserved, get};
 pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
 pub use self::connect::rustls_0_23;

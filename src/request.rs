@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
-use crate::call::{OwnSettings, RequestTarget, auth};
+use crate::call::{OwnSettings, Pinned, RequestTarget, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
@@ -100,6 +100,12 @@ impl RequestBuilder {
             settings.redirect = OwnRedirects::of(fragment);
         }
         Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
+    }
+
+    /// Binds the request to a reserved connection.
+    pub(crate) fn on(mut self, pinned: Pinned) -> Self {
+        self.settings.pinned = Some(pinned);
+        self
     }
 
     /// Adds a header field.
@@ -330,7 +336,7 @@ impl RequestBuilder {
     ///
     /// Use one tag per user if a server authenticates the connection instead of each request, as with NTLM and
     /// Negotiate. A request with such credentials and without a tag sends `Connection: close`, so that no other request
-    /// uses its connection.
+    /// uses its connection. [`Client::reserve`] returns a connection on which only one caller sends requests.
     ///
     /// Connections with a tag resume only TLS sessions of the same tag, because a resumed session would show the server
     /// that two tags belong to one client.

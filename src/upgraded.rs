@@ -46,6 +46,7 @@ pub struct Upgraded {
 impl Upgraded {
     /// Takes over a connection.
     pub(crate) fn new(mut lease: Lease, leftover: Bytes, connection: ConnectionInfo) -> Self {
+        lease.end_reservation(DropReason::Upgraded, None);
         // If the pool is shut down, the first poll returns the error.
         let _ = lease.park(Direction::Read, None);
         Self { leftover, lease: Some(lease), connection }

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::attempt::Attempts;
@@ -13,13 +13,14 @@ use crate::connect::DialError;
 use crate::error::{Error, Phase, Result};
 use crate::exchange::Exchange;
 use crate::exchange::timeout::{self, NEVER};
+use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
-use crate::pool::{NotGranted, Wait};
+use crate::pool::{NotGranted, Pool, Wait};
 use crate::time;
 use crate::timer::{RuntimeGone, Timer};
 
 /// The outcome of a wait for a connection.
-enum Waited {
+pub(super) enum Waited {
     Granted(Lease),
     Refused(NotGranted),
     /// The limit has passed. The error is made from the wait.
@@ -30,14 +31,14 @@ enum Waited {
 
 /// The timeout that passes first and that ends the wait.
 #[derive(Clone, Copy)]
-struct Limit {
-    at: Instant,
-    after: Duration,
+pub(super) struct Limit {
+    pub(super) at: Instant,
+    pub(super) after: Duration,
     by: LimitedBy,
 }
 
 #[derive(Clone, Copy)]
-enum LimitedBy {
+pub(super) enum LimitedBy {
     Acquire,
     Connect,
     Total,
@@ -55,7 +56,9 @@ impl Attempts<'_> {
         // them.
         let since = exchange.trace().attempt_started();
         let limit = self.limit(since, exchange);
-        match self.wait_until(limit.at, wait).await? {
+        let (pool, route, fresh) = (&self.call.env.pool, self.route, self.fresh);
+        let waited = wait_until(pool, route, fresh, limit.at, wait, |cx| self.close_overdue(cx));
+        match waited.await? {
             Waited::Granted(lease) => {
                 if let Some(setup) = lease.setup() {
                     exchange.trace().dial_ended(setup);
@@ -78,7 +81,7 @@ impl Attempts<'_> {
         let (total, connect) = (exchange.deadline(), own.and_then(|own| own.connect));
         let has_own = total.is_some() || connect.is_some();
         let acquire = timeout::acquire(pool.acquire_timeout(), pool.acquire_default(), has_own);
-        let limit = |after, by| Limit { at: time::after(since, after), after, by };
+        let limit = |after, by| Limit::new(Some(after), since, by);
         let limits = [
             acquire.map(|after| limit(after, LimitedBy::Acquire)),
             connect.map(|after| limit(after, LimitedBy::Connect)),
@@ -87,42 +90,55 @@ impl Attempts<'_> {
         let earliest = limits.into_iter().flatten().min_by_key(|limit| limit.at);
         earliest.unwrap_or_else(|| limit(NEVER, LimitedBy::Acquire))
     }
+}
 
-    /// Waits for a connection until `at`. If this future holds a granted connection and is not polled for a while, the
-    /// pool takes that connection back, and the wait continues at the same position in the queue.
-    async fn wait_until(&mut self, at: Instant, mut wait: Wait) -> Result<Waited> {
-        let mut timer = Timer::default();
-        let waited = loop {
-            let granted = {
-                let mut granted = pin!(wait.granted());
-                poll_fn(|cx| match granted.as_mut().poll(cx) {
-                    Poll::Ready(granted) => Poll::Ready(Ok(granted)),
-                    Poll::Pending => {
-                        self.close_overdue(cx);
-                        timer.poll_until(at, cx).map(Err)
-                    }
-                })
-                .await
-            };
-            match granted {
-                Ok(Err(NotGranted::Withdrawn)) => {
-                    let Self { call, route, fresh, .. } = self;
-                    match call.env.pool.checkout(*route, *fresh, Some(&wait), time::now())? {
-                        Ok(lease) => break Waited::Granted(lease),
-                        Err(next) => wait = next,
-                    }
-                }
-                Ok(Ok(lease)) => break Waited::Granted(lease),
-                Ok(Err(refused)) => break Waited::Refused(refused),
-                Err(Ok(())) => break Waited::TimedOut(wait),
-                Err(Err(RuntimeGone)) => break Waited::NoTimers,
-            }
-        };
-        // The timer drops the caller's waker, and this drop may panic. `waited` is a local at this point, so that the
-        // panic drops `waited`. As the result of the function, `waited` would leak.
-        drop(timer);
-        Ok(waited)
+impl Limit {
+    /// Returns the limit of a wait that began at `since`. With `None`, the wait has no limit.
+    pub(super) fn new(after: Option<Duration>, since: Instant, by: LimitedBy) -> Self {
+        let after = after.unwrap_or(NEVER);
+        Self { at: time::after(since, after), after, by }
     }
+}
+
+/// Waits for a connection until `at`. Calls `meanwhile` at each poll without a connection. If this future holds a granted
+/// connection and is not polled for a while, the pool takes that connection back, and the wait continues at the same position
+/// in the queue.
+pub(super) async fn wait_until(
+    pool: &Pool,
+    route: RouteRef<'_>,
+    fresh: Option<Duration>,
+    at: Instant,
+    mut wait: Wait,
+    mut meanwhile: impl FnMut(&mut Context<'_>),
+) -> Result<Waited> {
+    let mut timer = Timer::default();
+    let waited = loop {
+        let granted = {
+            let mut granted = pin!(wait.granted());
+            poll_fn(|cx| match granted.as_mut().poll(cx) {
+                Poll::Ready(granted) => Poll::Ready(Ok(granted)),
+                Poll::Pending => {
+                    meanwhile(cx);
+                    timer.poll_until(at, cx).map(Err)
+                }
+            })
+            .await
+        };
+        match granted {
+            Ok(Err(NotGranted::Withdrawn)) => match pool.checkout(route, fresh, Some(&wait), time::now())? {
+                Ok(lease) => break Waited::Granted(lease),
+                Err(next) => wait = next,
+            },
+            Ok(Ok(lease)) => break Waited::Granted(lease),
+            Ok(Err(refused)) => break Waited::Refused(refused),
+            Err(Ok(())) => break Waited::TimedOut(wait),
+            Err(Err(RuntimeGone)) => break Waited::NoTimers,
+        }
+    };
+    // The timer drops the caller's waker, and this drop may panic. `waited` is a local at this point, so that the
+    // panic drops `waited`. As the result of the function, `waited` would leak.
+    drop(timer);
+    Ok(waited)
 }
 
 /// Returns the error of a wait that `limit` has ended.

@@ -16,7 +16,7 @@ use http::{StatusCode, Version};
 use super::head::{Names, binds_connection};
 use super::hop::Next;
 use super::resend::{self, Decision, End, Facts};
-use super::{Call, Environment, Hop, http10};
+use super::{Call, Environment, Hop, http10, reserve};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
 use crate::connect::Via;
@@ -109,13 +109,14 @@ impl<'a> Attempts<'a> {
     pub(super) fn new(call: Hop<'a>, route: RouteRef<'a>, via: &'a Via) -> Self {
         let Hop { env, method, uri, settings, .. } = call;
         let is_idempotent = resend::is_idempotent(method, call.headers);
+        let is_shared = settings.pinned.is_none();
         let binds = settings.isolation.is_none() && binds_connection(call.headers);
         Self {
             names: Names::new(method, uri, route, settings),
             route: route.by(via),
             is_idempotent,
             fresh: env.pool.fresh_for_unsafe().filter(|_| !is_idempotent),
-            closes: env.request.closes || binds,
+            closes: (env.request.closes || binds) && is_shared,
             expect_above: env.request.expect_continue_above,
             is_repeated: false,
             as_http10: false,
@@ -162,6 +163,11 @@ impl<'a> Attempts<'a> {
     #[inline]
     pub(super) async fn acquire(&mut self, exchange: &mut Exchange) -> Result<()> {
         let began = exchange.trace().attempt_started();
+        if let Some(pinned) = &self.call.settings.pinned {
+            // Boxed because few connections are reserved: keeps the request future small.
+            let taken = Box::pin(self.take_pinned(pinned, exchange)).await;
+            return taken.map_err(|error| exchange.error(error));
+        }
         let found = match self.waiting.take() {
             Some(wait) => Ok(Err(wait)),
             None => self.call.env.pool.checkout(self.route, self.fresh, None, began),
@@ -193,6 +199,9 @@ impl<'a> Attempts<'a> {
             match polled.await {
                 Ok(head) => return Outcome::Answered(head),
                 Err(Failure::Stale(reason)) => {
+                    if self.is_pinned() {
+                        return Outcome::Failed(reserve::lost(exchange, reason));
+                    }
                     let Some(dead) = exchange.detach() else { continue };
                     if let Err(error) = self.replace(dead, reason, exchange).await {
                         return Outcome::Failed(error);
@@ -328,6 +337,7 @@ impl<'a> Attempts<'a> {
             is_answered: exchange.is_answered(),
             is_replayable: exchange.is_replayable(),
             is_idempotent: self.is_idempotent,
+            is_pinned: self.is_pinned(),
         }
     }
 

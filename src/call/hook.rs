@@ -39,7 +39,11 @@ impl Attempts<'_> {
             proxy::complete(via, self.call.method, fields).map_err(|error| exchange.error(error))?;
         }
         let headers = own.as_deref().unwrap_or(self.call.headers);
-        let binds = || self.call.settings.isolation.is_none() && binds_connection(headers);
+        if let Some(pinned) = &self.call.settings.pinned {
+            pinned.note_credentials(headers);
+        }
+        let is_shared = self.call.settings.pinned.is_none();
+        let binds = || is_shared && self.call.settings.isolation.is_none() && binds_connection(headers);
         let host = self.names.host();
         let target = proxy::target(via, self.names.target(), self.call.uri);
         let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), headers);

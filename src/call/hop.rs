@@ -44,6 +44,10 @@ impl Attempts<'_> {
             && *self.call.method != Method::CONNECT
             && head.headers().contains_key(http::header::LOCATION);
         let url = if is_asked { url::Url::parse(&self.call.uri.to_string()).ok() } else { None };
+        // A request on a reserved connection never moves to another connection.
+        let is_pinned = self.call.settings.pinned.is_some();
+        let url = url
+            .filter(|url| !is_pinned || !(exchange.closes() || redirect::leaves_origin(url, head.headers())));
         let Some(url) = url else { return self.answer(head, exchange) };
         let (method, status, headers) = (self.call.method.clone(), head.status, head.headers().clone());
         let history = &mut *self.call.history;

@@ -8,6 +8,7 @@
 //! - `proxy.rs` chooses the proxy of each hop, and completes the head for the proxy.
 //! - `hook.rs` calls the caller's function before each attempt.
 //! - `resend.rs` decides after each attempt whether the request is sent again.
+//! - `reserve.rs` reserves a connection, and gives a request its reserved connection.
 //! - `auth.rs` turns the user and password of a URL into a field.
 //! - `cookie.rs` completes the head of each hop with cookies, and stores the cookies of each response.
 //! - `redirect.rs` decides after a redirect whether another hop follows, and `hop.rs` makes that hop ready.
@@ -34,6 +35,7 @@ mod proxy;
 #[cfg(feature = "url")]
 mod redirect;
 mod resend;
+mod reserve;
 mod settings;
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -43,6 +45,7 @@ use self::attempt::{Attempts, Finished};
 pub(crate) use self::cookie::Cookies;
 pub(crate) use self::hook::OnRequest;
 use self::http10::Http10Servers;
+pub(crate) use self::reserve::Pinned;
 pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, OwnSettings, RequestConfig, Settings};
 use crate::body::Body;

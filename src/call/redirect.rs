@@ -150,6 +150,11 @@ pub(crate) fn decide(
     Decision::Follow(Box::new(Next { method, uri, fragment, keeps_content, is_same_origin }))
 }
 
+/// Whether a redirect from `from` leads to another origin. `headers` are the fields of the redirect.
+pub(crate) fn leaves_origin(from: &Url, headers: &HeaderMap) -> bool {
+    resolve(from, headers).is_ok_and(|to| to.is_some_and(|to| to.origin() != from.origin()))
+}
+
 /// Resolves `Location` by the rules of WHATWG. Returns `None` if there is no such field. Several equal fields count as
 /// one field. The next URL inherits the fragment.
 fn resolve(from: &Url, headers: &HeaderMap) -> Result<Option<Url>, Refusal> {

@@ -56,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) is_replayable: bool,
     /// Whether sending the request twice has the effect of sending it once.
     pub(crate) is_idempotent: bool,
+    /// Whether the request is bound to the connection of the attempt, because the caller has reserved the connection.
+    pub(crate) is_pinned: bool,
 }
 
 /// The decision about the request after an attempt.
@@ -74,6 +76,7 @@ pub(crate) enum Decision {
 #[inline]
 pub(crate) fn decide(facts: &Facts) -> Decision {
     match facts.end {
+        _ if facts.is_pinned => Decision::Done,
         // > A client that receives a 417 (Expectation Failed) status code in response to a request containing a
         // > 100-continue expectation SHOULD repeat that request without a 100-continue expectation
         // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. If content was sent, the request is repeated only if
@@ -129,8 +132,19 @@ mod tests {
 
     /// Returns the decision according to a list of all rows in which a request is sent again.
     fn by_the_list(facts: &Facts) -> Decision {
-        let Facts { end, is_reused, is_repeated, written, is_answered, is_replayable, is_idempotent } =
-            *facts;
+        let Facts {
+            end,
+            is_reused,
+            is_repeated,
+            written,
+            is_answered,
+            is_replayable,
+            is_idempotent,
+            is_pinned,
+        } = *facts;
+        if is_pinned {
+            return Decision::Done;
+        }
         match (end, is_replayable, is_reused && !is_repeated) {
             (End::ExpectationFailed { is_expected: true, is_head_alone, is_http10 }, true, _)
                 if is_idempotent || is_head_alone =>
@@ -151,9 +165,9 @@ mod tests {
         let mut rows = 0;
         for end in ends() {
             for written in [Written::Nothing, Written::Partly, Written::All] {
-                for bits in 0..32 {
-                    let [is_reused, is_repeated, is_answered, is_replayable, is_idempotent] =
-                        [0, 1, 2, 3, 4].map(|bit| bits & (1 << bit) != 0);
+                for bits in 0..64 {
+                    let [is_reused, is_repeated, is_answered, is_replayable, is_idempotent, is_pinned] =
+                        [0, 1, 2, 3, 4, 5].map(|bit| bits & (1 << bit) != 0);
                     let facts = Facts {
                         end,
                         is_reused,
@@ -162,13 +176,14 @@ mod tests {
                         is_answered,
                         is_replayable,
                         is_idempotent,
+                        is_pinned,
                     };
                     assert_eq!(decide(&facts), by_the_list(&facts), "row {rows}: {facts:?}");
                     rows += 1;
                 }
             }
         }
-        assert_eq!(rows, 14 * 3 * 32);
+        assert_eq!(rows, 14 * 3 * 64);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use super::cookie::Cookies;
 use super::hook::OnRequest;
+use super::reserve::Pinned;
 use crate::body::coding::Codings;
 use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
@@ -122,6 +123,8 @@ pub(crate) struct Settings {
     pub(crate) is_raw: bool,
     /// The proxies that replace the proxies of the client.
     pub(crate) proxies: Option<Proxies>,
+    /// The reserved connection that carries the request. With `None`, the pool chooses a connection.
+    pub(crate) pinned: Option<Pinned>,
 }
 
 /// The settings of one request that has not been sent yet. Boxed because few requests have settings: keeps requests
@@ -142,6 +145,7 @@ impl Deref for OwnSettings {
             redirect: OwnRedirects::NONE,
             is_raw: false,
             proxies: None,
+            pinned: None,
         };
         self.0.as_deref().unwrap_or(&NONE)
     }

@@ -206,12 +206,23 @@ impl Exchange {
     /// client's certificate, the failure names this refusal, which may come right after the handshake.
     #[cold]
     pub(super) fn lost_unused(&mut self) -> Failure {
-        if let Poll::Ready(Err(error)) = self.poll_read(&mut Context::from_waker(Waker::noop()))
-            && let Some(message) = client_refused(&error)
-        {
-            return Failure::Lost(Error::new(ErrorKind::Tls, message).in_phase(Phase::Tls).because(error));
+        match self.refusal() {
+            Some(error) => Failure::Lost(error),
+            None => self.lost(ProtocolError::ClosedBeforeResponse),
         }
-        self.lost(ProtocolError::ClosedBeforeResponse)
+    }
+
+    /// Returns the error of a connection that ended before the request was written, if the server has refused the client's
+    /// certificate on the connection.
+    #[cold]
+    pub(crate) fn refusal(&mut self) -> Option<Error> {
+        match self.poll_read(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(error)) => {
+                let message = client_refused(&error)?;
+                Some(Error::new(ErrorKind::Tls, message).in_phase(Phase::Tls).because(error))
+            }
+            _ => None,
+        }
     }
 
     /// Whether the connection was reset, although reading ended as if the server had closed the connection. A write

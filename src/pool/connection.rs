@@ -18,6 +18,7 @@ use super::key::Route;
 use super::policy::actions::{Served, Terms};
 use super::policy::places::Place;
 use super::policy::reasons::DropReason;
+use super::reserved::Reservation;
 use super::{PoolInner, Runtime};
 use crate::connect::{Look, Seat, Stream, TlsInfo};
 use crate::time;
@@ -123,6 +124,9 @@ impl OpenNow {
     const SAVED: u8 = 4;
     const UNREAD: u8 = 8;
 
+    /// State of a reserved connection that no request uses.
+    pub(super) const RESERVED: Self = Self(16);
+
     fn new(is_sent: bool, is_reused: bool, has_saved: bool) -> Self {
         let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
         Self(flag(is_sent, Self::SENT) | flag(is_reused, Self::REUSED) | flag(has_saved, Self::SAVED))
@@ -141,6 +145,11 @@ impl OpenNow {
     /// Whether the request was answered on a connection that had carried another request before.
     pub(super) fn has_saved(self) -> bool {
         self.0 & Self::SAVED != 0
+    }
+
+    /// Whether the connection is reserved, and no request uses it.
+    pub(super) fn is_reserved(self) -> bool {
+        self == Self::RESERVED
     }
 
     /// Whether the caller has a response whose content was not read to the end.
@@ -162,6 +171,8 @@ struct Parked {
     conn: Option<Box<Conn>>,
     /// Progress of the request that uses the connection.
     progress: Progress,
+    /// Reservation to which the connection returns after the request.
+    reservation: Option<Arc<Reservation>>,
 }
 
 /// Progress of the request that uses a connection.
@@ -260,6 +271,16 @@ impl Fixed {
     /// Takes the parked connection back. Returns `None` if the connection was closed.
     pub(super) fn unpark(&self) -> Option<Box<Conn>> {
         self.parked().conn.take()
+    }
+
+    /// Sets or removes the reservation to which the connection returns, and returns the earlier one.
+    pub(super) fn set_reservation(&self, by: Option<Arc<Reservation>>) -> Option<Arc<Reservation>> {
+        std::mem::replace(&mut self.parked().reservation, by)
+    }
+
+    /// Returns the reservation to which the connection returns.
+    pub(super) fn reservation(&self) -> Option<Arc<Reservation>> {
+        self.parked().reservation.clone()
     }
 
     /// Sets whether the connection reads the remainder of an abandoned response.

@@ -91,9 +91,7 @@ pub(crate) struct EvictIf {
 impl EvictIf {
     /// Returns the reason to close a connection, or `None` if it may be used.
     fn reason(&self, conn: &Conn, fixed: &Fixed) -> Option<DropReason> {
-        if let (Some(generation), Some(tls)) = (&self.generation, &fixed.tls)
-            && generation.has_passed(tls)
-        {
+        if self.has_old_identity(fixed) {
             return Some(DropReason::IdentityChanged);
         }
         if fixed.seat.as_ref().is_some_and(Seat::has_left) {
@@ -101,6 +99,11 @@ impl EvictIf {
         }
         let is_unwanted = self.predicate.as_ref()?(&IdleConnection { conn, fixed });
         is_unwanted.then_some(DropReason::Evicted)
+    }
+
+    /// Whether the client has another TLS identity than the one with which the connection was made.
+    fn has_old_identity(&self, fixed: &Fixed) -> bool {
+        matches!((&self.generation, &fixed.tls), (Some(generation), Some(tls)) if generation.has_passed(tls))
     }
 }
 
@@ -116,6 +119,16 @@ impl PoolInner {
     #[inline]
     pub(super) fn unwanted(&self, conn: &Conn, fixed: &Fixed) -> Option<DropReason> {
         self.config.evict_if.as_ref().and_then(|evict_if| evict_if.reason(conn, fixed))
+    }
+
+    /// Returns the reason to close a reserved connection before its next request: the connection belongs to an earlier
+    /// network, or to an earlier TLS identity. Rules about idle connections do not apply.
+    pub(super) fn outdated(&self, fixed: &Fixed) -> Option<DropReason> {
+        if fixed.epoch != self.epoch() {
+            return Some(DropReason::NetworkChanged);
+        }
+        let evict_if = self.config.evict_if.as_ref()?;
+        evict_if.has_old_identity(fixed).then_some(DropReason::IdentityChanged)
     }
 
     /// Returns the lease of an idle connection that a request has just taken, if the connection may still be used.

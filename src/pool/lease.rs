@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::connection::{Conn, Connection, ConnectionInfo, Direction, Fixed, Progress, go_on};
+use super::connection::{Conn, Connection, ConnectionInfo, Direction, Fixed, OpenNow, Progress, go_on};
 use super::events::PoolEventKind;
 use super::policy::actions::{Actions, Served};
 use super::policy::reasons::DropReason;
+use super::reserved::Reservation;
 use super::{PoolInner, Wait, Waiter};
 use crate::connect::Look;
 use crate::time;
@@ -33,12 +34,20 @@ pub(crate) struct Lease {
     progress: Progress,
     /// Whether this lease has parked the connection. The parked connection of another lease is not taken.
     is_parked: bool,
+    /// Whether the connection returns to a reservation when its request ends. [`Fixed`] has the reservation.
+    is_reserved: bool,
 }
 
 impl Lease {
     pub(super) fn new(connection: Connection) -> Self {
         let Connection { conn, fixed } = connection;
-        Self { conn: Some(conn), fixed: Some(fixed), progress: Progress::default(), is_parked: false }
+        Self {
+            conn: Some(conn),
+            fixed: Some(fixed),
+            progress: Progress::default(),
+            is_parked: false,
+            is_reserved: false,
+        }
     }
 
     /// Returns the connection, unless it is parked or closed.
@@ -89,6 +98,9 @@ impl Lease {
     /// returns the runtime on which the remainder is read.
     pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
         self.resume().ok()?;
+        if self.is_reserved {
+            return self.begin_reserved_drain();
+        }
         let inner = self.pool()?;
         let (conn, fixed) = self.held()?;
         let terms = fixed.terms(conn, None, inner.epoch());
@@ -209,6 +221,9 @@ impl Lease {
             let why = "the server announced that it takes no more requests on this connection";
             return self.bury_because(DropReason::NotReusable, Some(why));
         }
+        if self.is_reserved {
+            return self.give_back(stay, now);
+        }
         let pool = fixed.pool.upgrade();
         if let Some(reason) = pool.as_ref().and_then(|inner| inner.unwanted(conn, fixed)) {
             return self.bury(reason);
@@ -219,6 +234,80 @@ impl Lease {
             Some(inner) => inner.checkin(connection, stay, served, now),
             None => go_on(connection.close(DropReason::Shutdown)),
         }
+    }
+
+    /// Ends the use of a reserved connection by one request: counts the request, and returns the connection to its
+    /// reservation.
+    #[cold]
+    fn give_back(mut self, stay: Option<Duration>, now: Instant) {
+        if let (Some(conn), Some(fixed)) = (&mut self.conn, &self.fixed) {
+            // If the drop of the caller's waker panics, the lease still has its reservation, and ends it.
+            conn.timer.forget_task();
+            let served = self.progress.served(conn, fixed);
+            if served.request {
+                conn.used_at = now;
+                conn.line_ends = 0;
+            }
+            conn.stay(stay, served.request, now);
+            if let Some(pool) = fixed.pool.upgrade() {
+                let mut state = pool.lock();
+                // The state of the request is replaced, because the policy counts the request from this point on.
+                fixed.open.note(OpenNow::RESERVED);
+                state.policy.count_reserved(fixed.place, served);
+            }
+        }
+        self.progress = Progress::default();
+        match self.take_reservation() {
+            Some(reservation) => reservation.put_back(self),
+            None => self.bury(DropReason::Reserved),
+        }
+    }
+
+    /// Begins to read the remainder of an abandoned response on a reserved connection. The policy is not asked, because
+    /// the connection takes its room even while it reads nothing, so that no other request can have this room.
+    #[cold]
+    fn begin_reserved_drain(&mut self) -> Option<Handle> {
+        let runtime = self.conn.as_ref()?.runtime.handle.clone();
+        self.fixed.as_ref()?.reservation()?.set_draining();
+        self.park(Direction::Read, None).ok()?;
+        Some(runtime)
+    }
+
+    /// Prepares a connection that was just taken from the pool for a reservation. From now on the connection counts as
+    /// reused, because the server may close it before the first request.
+    pub(super) fn begin_reservation(&mut self) {
+        self.conn().set_idle();
+        if let Some(fixed) = &self.fixed {
+            fixed.open.note(OpenNow::RESERVED);
+        }
+    }
+
+    /// Makes the connection return to `reservation` when the request that begins now ends.
+    pub(super) fn set_reservation(&mut self, reservation: Arc<Reservation>) {
+        if let Some(fixed) = &self.fixed {
+            fixed.set_reservation(Some(reservation));
+            self.is_reserved = true;
+        }
+    }
+
+    fn take_reservation(&mut self) -> Option<Arc<Reservation>> {
+        self.is_reserved = false;
+        self.fixed.as_ref()?.set_reservation(None)
+    }
+
+    /// Ends the reservation of the connection, if it has one, because the connection carries no further request.
+    pub(crate) fn end_reservation(&mut self, reason: DropReason, why: Option<&'static str>) {
+        if self.is_reserved
+            && let Some(reservation) = self.take_reservation()
+        {
+            reservation.end(reason, why);
+        }
+    }
+
+    /// Returns the description of a connection that no request uses.
+    pub(crate) fn info(&self, now: Instant) -> ConnectionInfo {
+        let ordinal = self.conn.as_ref().map_or(0, |conn| conn.requests);
+        ConnectionInfo { ordinal, reused: self.is_reused(), begun: now, fixed: self.fixed.clone() }
     }
 
     /// Notes that the connection failed without an answer. If it was new, the failure counts as one of its address.
@@ -310,7 +399,12 @@ impl Lease {
     /// Closes the connection and frees its room, unless the connection was closed already.
     #[cold]
     fn close(&mut self, reason: DropReason, why: Option<&'static str>) {
-        if self.resume().is_err() {
+        let is_gone = self.resume().is_err();
+        if self.is_reserved {
+            // Only a shutdown closes a reserved connection that its lease does not hold.
+            self.end_reservation(if is_gone { DropReason::Shutdown } else { reason }, why);
+        }
+        if is_gone {
             return;
         }
         let pool = self.pool();

@@ -18,6 +18,7 @@ pub(crate) mod lease;
 mod order;
 pub(crate) mod policy;
 mod reaper;
+pub(crate) mod reserved;
 mod runtime;
 mod shutdown;
 mod state;

@@ -54,7 +54,7 @@ pub struct HostStats {
     pub isolation: Option<Arc<str>>,
     /// Number of connections kept for the next request.
     pub idle: usize,
-    /// Number of connections that are in use or being closed.
+    /// Number of connections that are in use, reserved or being closed.
     pub active: usize,
     /// Number of connections being made.
     pub dialing: usize,

@@ -109,11 +109,17 @@ impl Wait {
                 config.limits.max_connections
             )
         } else if made > 0 && made + counts.dialing >= config.limits.max_connections_per_host {
-            match self.inner.unread(place) {
-                0 => "raise max_connections_per_host, or the acquire_timeout".to_owned(),
-                unread => format!(
-                    "{unread} active until the response is read to its end; or raise max_connections_per_host"
-                ),
+            let held = match self.inner.held(place) {
+                (0, 0) => String::new(),
+                (0, reserved) => format!("{reserved} reserved; "),
+                (unread, 0) => format!("{unread} active until the response is read to its end; "),
+                (unread, reserved) => {
+                    format!("{unread} active until the response is read to its end, {reserved} reserved; ")
+                }
+            };
+            match &*held {
+                "" => "raise max_connections_per_host, or the acquire_timeout".to_owned(),
+                held => format!("{held}or raise max_connections_per_host"),
             }
         } else if counts.dialing > 0 {
             "a connection is still being made: raise the acquire_timeout".to_owned()
@@ -160,15 +166,19 @@ impl PoolInner {
         None
     }
 
-    /// Returns the number of connections of a host whose response the caller has not read to the end. Only the oldest
-    /// 16 batches of connections are counted.
-    fn unread(&self, place: Place) -> usize {
-        let (mut unread, mut from) = (0, 0);
+    /// Returns the number of connections of a host whose response the caller has not read to the end, and the number of
+    /// reserved connections that no request uses. Only the oldest 16 batches of connections are counted.
+    fn held(&self, place: Place) -> (usize, usize) {
+        let (mut unread, mut reserved, mut from) = (0, 0, 0);
         for _ in 0..16 {
             let state = self.lock();
             let mut last = None;
             for (id, fixed) in state.live.range(from..).take(BATCH) {
-                unread += usize::from(fixed.place.host == place.host && fixed.open.now().is_unread());
+                let open = fixed.open.now();
+                if fixed.place.host == place.host {
+                    unread += usize::from(open.is_unread());
+                    reserved += usize::from(open.is_reserved());
+                }
                 last = Some(*id);
             }
             drop(state);
@@ -177,7 +187,7 @@ impl PoolInner {
                 None => break,
             }
         }
-        unread
+        (unread, reserved)
     }
 
     /// Takes granted connections back from requests that were not polled within [`CLAIM`], and checks the connections

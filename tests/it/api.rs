@@ -22,6 +22,7 @@ fn public_types_are_send_and_sync() {
     free::<Client>();
     free::<ClientBuilder>();
     free::<RequestBuilder>();
+    free::<handclasp::Reserved>();
     free::<Response>();
     free::<Body>();
     free::<Error>();
@@ -58,6 +59,7 @@ fn futures_are_send() {
     }
     let client = Client::new();
     drop(send(client.get("http://a.test/").send()));
+    drop(send(client.reserve("http://a.test/")));
     drop(send(client.warm("http://a.test/", 1)));
     drop(send(client.execute(http::Request::new("body"))));
     drop(send(handclasp::get("http://a.test/")));

@@ -551,3 +551,114 @@ fn rule_31_a_request_that_is_sent_again_among_others_leaves_exact_counts_when_dr
         })
     });
 }
+
+/// Every await of a reservation, of the requests on its connection, and of the wait for an abandoned response.
+#[test]
+fn rule_31_a_reservation_leaves_exact_counts_when_dropped() {
+    let script = Script::new(&[&[Reply::ok("hello")]]);
+    for limit in [1, 2] {
+        enumerate(&format!("reserve, cold, limit {limit}"), limit, &script, async |bench| {
+            boxed(async move { drop(bench.client.reserve(URL).await.unwrap()) })
+        });
+        enumerate(&format!("reserve, warm, limit {limit}"), limit, &script, async |bench| {
+            fetch(bench.clone()).await;
+            boxed(async move { bench.client.reserve(URL).await.unwrap().release() })
+        });
+        enumerate(&format!("reserve, stale, limit {limit}"), limit, &script, async |bench| {
+            fetch(bench.clone()).await;
+            bench.peers.hang_up();
+            boxed(async move { drop(bench.client.reserve(URL).await.unwrap()) })
+        });
+    }
+    enumerate("reserve, waited among others", 1, &script, async |bench| {
+        let spawn = || tokio::spawn(fetch_text(bench.client.clone()));
+        let before = [spawn(), spawn()];
+        tokio::task::yield_now().await;
+        let client = bench.client.clone();
+        let after = [spawn(), spawn()];
+        boxed(async move {
+            drop(client.reserve(URL).await.unwrap());
+            for other in before.into_iter().chain(after) {
+                other.await.unwrap();
+            }
+        })
+    });
+    let pieces = Script::new(&[&[slow(), Reply::ok("hello").split(9)]]);
+    for is_released in [false, true] {
+        for is_read in [false, true] {
+            let name = format!("requests on a reserved connection, released {is_released}, read {is_read}");
+            enumerate(&name, 1, &pieces, async |bench| {
+                boxed(async move {
+                    let mut reserved = bench.client.reserve(URL).await.unwrap();
+                    let response = reserved.get(URL).send().await.unwrap();
+                    if is_read {
+                        assert_eq!(response.text().await.unwrap(), "firstsecndthird");
+                    } else {
+                        drop(response);
+                    }
+                    let request = reserved.put(URL).body(Body::from_stream(Pieces::new(&["one", "two"])));
+                    let response = request.send().await.unwrap();
+                    // The reservation ends while the response is being read.
+                    if is_released {
+                        reserved.release();
+                    } else {
+                        drop(reserved);
+                    }
+                    assert_eq!(response.text().await.unwrap(), "hello");
+                })
+            });
+        }
+    }
+}
+
+/// A request on a reserved connection is dropped at each of its awaits. If nothing was written, the connection stays
+/// reserved. Otherwise the next request fails, and no other connection is made.
+#[test]
+fn rule_31_a_dropped_request_leaves_its_reservation_free_or_over() {
+    let script = Script::new(&[&[Reply::ok("hello").split(9)]]);
+    let (mut drops, mut kept, mut over) = (0, 0, 0);
+    for (pace, is_read) in [0, 1, 2, 5].into_iter().flat_map(|pace| [(pace, false), (pace, true)]) {
+        for polls in 0.. {
+            assert!(polls < 1_000, "the request does not end");
+            let what =
+                format!("dropped on a reserved connection, {polls} polls, pace {pace}, read {is_read}");
+            let is_complete = run(async {
+                let bench = Bench::new(&script, 1);
+                let mut reserved = bench.client.reserve(URL).await.unwrap();
+                let request = reserved.get(URL);
+                let work = boxed(async move {
+                    let response = request.send().await.unwrap();
+                    if is_read {
+                        assert_eq!(response.text().await.unwrap(), "hello");
+                    }
+                });
+                let is_complete = drop_after(work, polls, pace, None, &what).await;
+                let is_written = bench.peers.requests() > 0 || !bench.peers.written(0).is_empty();
+                let next = tokio::time::timeout(Duration::from_secs(20), reserved.get(URL).send());
+                match next.await.unwrap_or_else(|_| panic!("{what}: the next request hangs")) {
+                    Ok(response) => {
+                        assert_eq!(response.text().await.unwrap(), "hello", "{what}");
+                        assert!(reserved.is_open(), "{what}");
+                        kept += 1;
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), handclasp::ErrorKind::ConnectionLost, "{what}");
+                        assert_eq!(error.request_written(), handclasp::Written::Nothing, "{what}");
+                        assert!(is_written && !is_complete && !reserved.is_open(), "{what}");
+                        over += 1;
+                    }
+                }
+                assert_eq!(bench.peers.made(), 1, "{what}: no other connection is made");
+                drop(reserved);
+                bench.check(&what).await;
+                is_complete
+            });
+            drops += 1;
+            if is_complete {
+                break;
+            }
+        }
+    }
+    println!("dropped on a reserved connection: {drops} drops, {kept} kept, {over} over");
+    assert!(kept > 0 && over > 0);
+}

@@ -84,6 +84,7 @@ mod redirect_hops;
 mod redirect_secrets;
 mod requests;
 mod requirements;
+mod reserved;
 mod retry;
 mod retry_after;
 mod retry_table;

@@ -309,6 +309,12 @@ impl<K: Kinds> Policy<K> {
         self.offer(place, conn, terms, now, out)
     }
 
+    /// Counts a request on a reserved connection. The connection stays in use.
+    pub(crate) fn count_reserved(&mut self, place: Place, served: Served) {
+        self.account(place, served);
+        self.note_success(place, served);
+    }
+
     /// Frees the room of a connection that the shell has closed. `reason` is `None` if the closing was counted when
     /// the connection was buried.
     pub(crate) fn release(

@@ -42,6 +42,9 @@ pub enum DropReason {
     /// The server closed the connection while the connection was idle, right after a response, or before the response
     /// began. An unsolicited 408 response counts as a close.
     PeerClosed,
+    /// The connection was reserved, and the caller has ended the reservation without giving the connection back: see
+    /// [`Client::reserve`](crate::Client::reserve).
+    Reserved,
     /// The runtime that the connection belonged to has ended.
     RuntimeGone,
     /// The pool was shut down, or the caller told the pool to close its idle connections.
@@ -72,6 +75,7 @@ impl DropReason {
         Self::NotKept,
         Self::NotReusable,
         Self::PeerClosed,
+        Self::Reserved,
         Self::RuntimeGone,
         Self::Shutdown,
         Self::Suspended,
@@ -95,6 +99,7 @@ impl fmt::Display for DropReason {
             Self::NotKept => "host not kept",
             Self::NotReusable => "not reusable",
             Self::PeerClosed => "closed by the peer",
+            Self::Reserved => "reservation ended",
             Self::RuntimeGone => "runtime gone",
             Self::Shutdown => "shutdown",
             Self::Suspended => "suspended",

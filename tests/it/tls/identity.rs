@@ -185,6 +185,28 @@ async fn a_53_a_connection_in_use_is_not_kept_after_the_change() {
     assert_eq!(get(&client, &server).await.unwrap().id(), 2);
 }
 
+/// A reserved connection carries no further request after the change, because it shows the earlier identity.
+#[tokio::test]
+async fn a_53_a_reserved_connection_carries_no_request_after_the_change() {
+    let ours = Authority::new("ours");
+    let server = TlsServer::start(ours.requiring(&ours.issue(&[HOST]), &[&TLS13])).await;
+    let (first, second) = (ours.issue(&["one"]), ours.issue(&["two"]));
+    let held = Held::new(&first);
+    let asked = held.clone();
+    let builder = Client::builder().resolve(HOST, server.address()).tls_certs_only([root(&ours)]);
+    let client = builder.identity_provider(move || Ok(asked.give())).build().unwrap();
+    let url = server.url(HOST);
+    let mut reserved = within(20, client.reserve(&url)).await.unwrap();
+    within(20, reserved.get(&url).send()).await.unwrap().bytes().await.unwrap();
+    held.replace(&second);
+    assert_eq!(get(&client, &server).await.unwrap().id(), 2);
+    let error = within(20, reserved.get(&url).send()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
+    assert!(error.to_string().contains("(identity changed)"), "{error}");
+    let total = client.pool().stats().total;
+    assert_eq!((total.closed(DropReason::IdentityChanged), total.idle, total.active), (1, 1, 0), "{total}");
+}
+
 /// A request whose content the test withholds.
 struct Uploading {
     response: tokio::task::JoinHandle<u64>,
