@@ -12,6 +12,8 @@ mod network;
 mod proxies;
 #[cfg(feature = "rustls")]
 mod tls;
+#[cfg(unix)]
+mod unix;
 
 mod codings;
 
@@ -26,7 +28,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::call::{Informed, RequestConfig, auth};
 use crate::client::Client;
-use crate::connect::{ConnectConfig, Connector, Destination, Dialer, Proxies, TlsConfig, Transport};
+use crate::connect::{
+    ConnectConfig, Connector, Destination, Dialer, Proxies, SocketPath, TlsConfig, Transport, Ways,
+};
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
@@ -67,6 +71,8 @@ pub struct ClientBuilder {
     has_no_user_agent: bool,
     /// The proxies, or `None` if they come from the environment.
     proxies: Option<Proxies>,
+    /// The unix socket of all connections.
+    unix_socket: Option<Arc<SocketPath>>,
     error: Option<Error>,
 }
 
@@ -556,7 +562,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user agent
-    /// with a byte that a header value cannot have, an address filter together with a custom connector, or settings of TLS
+    /// with a byte that a header value cannot have, an address filter together with a custom connector, a unix socket
+    /// together with a setting that contradicts it, or settings of TLS
     /// that do not fit together. A platform without root certificates is no error here: the first https request says so.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
@@ -577,6 +584,8 @@ impl ClientBuilder {
                 "the client has both a connector and a proxy: leave one of both out, because a connector makes its connections by itself",
             ));
         }
+        #[cfg(unix)]
+        self.check_unix_socket()?;
         self.tls.check()?;
         Ok(self.build_valid())
     }
@@ -616,12 +625,13 @@ impl ClientBuilder {
             // The pool then asks whether the address of a connection has left.
             self.pool.evict_if.get_or_insert_default();
         }
-        self.request.proxies = match self.proxies {
+        let proxies = match self.proxies {
             Some(proxies) => proxies,
-            // A connector makes its connections by itself.
-            None if self.connector.is_some() => Proxies::default(),
+            // A connector makes its connections by itself, and no proxy is used for a unix socket.
+            None if self.connector.is_some() || self.unix_socket.is_some() => Proxies::default(),
             None => Proxies::of_environment(),
         };
+        self.request.ways = Ways::new(self.unix_socket, proxies);
         self.request.filter.clone_from(&self.connect.filter);
         let resolver = self.resolver.map(|resolver| resolver.0);
         let resolver = Resolver::new(self.overrides, resolver).with_ttl(self.dns_ttl);

@@ -219,6 +219,7 @@ fn is_pure(name: &str) -> bool {
         "connect/proxy/environment.rs",
         "connect/proxy/no_proxy.rs",
         "connect/race.rs",
+        "connect/socket_path.rs",
         "connect/spread.rs",
         "exchange/timeout.rs",
         "redirect.rs",
@@ -229,13 +230,14 @@ fn is_pure(name: &str) -> bool {
 }
 
 /// Files that no other file may use: the client, its builders, and the exports of the crate.
-const TOP: [&str; 8] = [
+const TOP: [&str; 9] = [
     "lib.rs",
     "client.rs",
     "config.rs",
     "request.rs",
     "request/content.rs",
     "request/proxy.rs",
+    "request/unix.rs",
     "test_util.rs",
     "tower.rs",
 ];

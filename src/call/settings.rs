@@ -12,7 +12,7 @@ use super::hook::OnRequest;
 use crate::body::coding::Codings;
 use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
-use crate::connect::{AddressFilter, Proxies};
+use crate::connect::{AddressFilter, Ways};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
 use crate::redirect::{OwnRedirects, Redirects};
@@ -42,7 +42,7 @@ pub(crate) struct RequestConfig {
     pub(crate) spelling: Option<Box<Spelling>>,
     /// The content codings that are asked for and decoded.
     pub(crate) codings: Codings,
-    pub(crate) proxies: Proxies,
+    pub(crate) ways: Ways,
     /// The addresses that a proxy may be asked for. With `None`, all.
     pub(crate) filter: Option<AddressFilter>,
 }
@@ -71,7 +71,7 @@ impl Default for RequestConfig {
             on_request: None,
             spelling: None,
             codings: Codings::default(),
-            proxies: Proxies::default(),
+            ways: Ways::NONE,
             filter: None,
         }
     }
@@ -94,7 +94,7 @@ impl fmt::Debug for RequestConfig {
             .field("on_request", &self.on_request)
             .field("spelling", &self.spelling)
             .field("codings", &self.codings)
-            .field("proxies", &self.proxies)
+            .field("ways", &self.ways)
             .field("filter", &self.filter)
             .finish()
     }
@@ -120,8 +120,8 @@ pub(crate) struct Settings {
     pub(crate) redirect: OwnRedirects,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
-    /// The proxies that replace the proxies of the client.
-    pub(crate) proxies: Option<Proxies>,
+    /// The unix socket or the proxies that replace those of the client.
+    pub(crate) ways: Ways,
 }
 
 /// The settings of one request that has not been sent yet. Boxed because few requests have settings: keeps requests
@@ -141,7 +141,7 @@ impl Deref for OwnSettings {
             isolation: None,
             redirect: OwnRedirects::NONE,
             is_raw: false,
-            proxies: None,
+            ways: Ways::NONE,
         };
         self.0.as_deref().unwrap_or(&NONE)
     }

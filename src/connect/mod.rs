@@ -20,10 +20,12 @@ mod proxy;
 mod proxy;
 mod race;
 mod shortage;
+mod socket_path;
 mod spread;
 mod stream;
 mod tcp;
 mod tls;
+mod ways;
 
 pub use self::destination::Destination;
 pub(crate) use self::destination::Via;
@@ -33,6 +35,7 @@ pub use self::filter::{AddressFilter, Candidate};
 #[cfg(feature = "proxy")]
 pub use self::proxy::{NoProxy, Proxy};
 pub(crate) use self::proxy::{Proxies, ProxyServer, Wanted};
+pub(crate) use self::socket_path::SocketPath;
 pub(crate) use self::spread::Seat;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
@@ -42,3 +45,4 @@ pub use self::tls::{Backend, Certificate, CertificateRevocationList, Identity, r
 pub(crate) use self::tls::{ClientIdentity, IdentityProvider, Trust};
 pub(crate) use self::tls::{Generation, TlsConfig, client_refused};
 pub use self::tls::{TlsInfo, Version};
+pub(crate) use self::ways::Ways;

@@ -102,6 +102,8 @@ mod too_soon;
 #[cfg(all(feature = "tower", feature = "url"))]
 mod tower;
 mod transcripts;
+#[cfg(unix)]
+mod unix;
 mod upgrade;
 mod uploads;
 mod widths;

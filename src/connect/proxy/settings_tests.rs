@@ -15,6 +15,7 @@ fn way(proxies: &Proxies, uri: &str) -> String {
         Via::Direct => "direct".to_owned(),
         Via::Forward(server) => format!("forward {server}"),
         Via::Tunnel(server) => format!("tunnel {server}"),
+        Via::Unix(path) => format!("unix {path}"),
     }
 }
 

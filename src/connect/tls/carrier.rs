@@ -1,4 +1,4 @@
-//! The stream that carries TLS: a TCP socket, or TLS with a proxy inside which TLS with the origin runs.
+//! The stream that carries TLS: a TCP socket, a unix socket, or TLS with a proxy inside which TLS with the origin runs.
 //!
 //! This file knows no records. Invariant: a read that must not wait makes a system call on the socket at the bottom.
 
@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use super::TlsStream;
 use crate::connect::stream::{Look, close};
@@ -16,6 +18,8 @@ use crate::connect::stream::{Look, close};
 /// Stream that carries TLS.
 pub(crate) enum Carrier {
     Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
     /// TLS with a proxy.
     Tls(Box<TlsStream>),
 }
@@ -26,6 +30,8 @@ impl Carrier {
     pub(super) fn read_now(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(tcp) => (&*SockRef::from(&*tcp)).read(room),
+            #[cfg(unix)]
+            Self::Unix(unix) => (&*SockRef::from(&*unix)).read(room),
             Self::Tls(tls) => match tls.look() {
                 Look::Closed => Ok(0),
                 Look::Silent => Err(io::ErrorKind::WouldBlock.into()),
@@ -48,7 +54,14 @@ impl Carrier {
                     // SIGPIPE.
                     let _ = tcp.try_write(last);
                 }
-                close(tcp);
+                close(&SockRef::from(&*tcp));
+            }
+            #[cfg(unix)]
+            Self::Unix(unix) => {
+                if !last.is_empty() {
+                    let _ = unix.try_write(last);
+                }
+                close(&SockRef::from(&*unix));
             }
             Self::Tls(tls) => {
                 if !last.is_empty() {
@@ -67,6 +80,13 @@ impl From<TcpStream> for Carrier {
     }
 }
 
+#[cfg(unix)]
+impl From<UnixStream> for Carrier {
+    fn from(unix: UnixStream) -> Self {
+        Self::Unix(unix)
+    }
+}
+
 impl From<TlsStream> for Carrier {
     fn from(tls: TlsStream) -> Self {
         Self::Tls(Box::new(tls))
@@ -78,6 +98,8 @@ impl AsyncRead for Carrier {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
         }
     }
@@ -88,6 +110,8 @@ impl AsyncWrite for Carrier {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, buf),
         }
     }
@@ -96,6 +120,8 @@ impl AsyncWrite for Carrier {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
@@ -103,6 +129,8 @@ impl AsyncWrite for Carrier {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
     }
