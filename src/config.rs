@@ -10,6 +10,7 @@ mod hooks;
 mod network;
 #[cfg(feature = "proxy")]
 mod proxies;
+mod sockets;
 #[cfg(feature = "rustls")]
 mod tls;
 #[cfg(unix)]
@@ -584,6 +585,7 @@ impl ClientBuilder {
                 "the client has both a connector and a proxy: leave one of both out, because a connector makes its connections by itself",
             ));
         }
+        self.check_sockets()?;
         #[cfg(unix)]
         self.check_unix_socket()?;
         self.tls.check()?;

@@ -267,6 +267,11 @@ impl Dialer {
         if failed.is_refused() {
             return refused(to, failed);
         }
+        if let Some(untaken) = failed.untaken() {
+            // No address is to blame.
+            let error = DialError::new(ErrorKind::Connect, Phase::Tcp, untaken.to_string(), Scope::Host);
+            return untaken.system_error().map_or(error.clone(), |source| error.because(source));
+        }
         if !is_late {
             let message = "the client could not connect".to_owned();
             return DialError::new(ErrorKind::Connect, Phase::Tcp, message, failed.scope()).because(failed);

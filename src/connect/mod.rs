@@ -23,6 +23,7 @@ mod shortage;
 mod socket_path;
 mod spread;
 mod stream;
+mod strict;
 mod tcp;
 mod tls;
 mod ways;
@@ -39,6 +40,8 @@ pub(crate) use self::socket_path::SocketPath;
 pub(crate) use self::spread::Seat;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
+#[cfg(any(target_os = "android", target_os = "freebsd", target_os = "fuchsia", target_os = "linux"))]
+pub(crate) use self::strict::Name;
 #[cfg(feature = "rustls")]
 pub use self::tls::{Backend, Certificate, CertificateRevocationList, Identity, rustls_0_23};
 #[cfg(feature = "rustls")]

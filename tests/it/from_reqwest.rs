@@ -125,6 +125,7 @@ fn has(of: &str, name: &str) -> bool {
             "config/hooks.rs",
             "config/network.rs",
             "config/proxies.rs",
+            "config/sockets.rs",
             "config/tls.rs",
             "config/unix.rs",
         ],

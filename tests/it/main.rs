@@ -93,6 +93,8 @@ mod secrets;
 mod secured;
 mod settings;
 mod settled;
+#[cfg(target_os = "linux")]
+mod sockets;
 mod spread;
 mod status_error;
 mod surplus;
