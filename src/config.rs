@@ -2,7 +2,7 @@
 //!
 //! Each group of settings is defined next to the module that uses the group. No module below
 //! [`client`](crate::client) sees all settings. Invariant: building does no I/O, and reads no environment except
-//! for the variables that name proxies.
+//! for the variables and, with the feature `system-proxy`, the settings of the system that name proxies.
 
 #[cfg(feature = "url")]
 mod base;

@@ -270,7 +270,10 @@ impl Dialer {
         if let Some(untaken) = failed.untaken() {
             // No address is to blame.
             let error = DialError::new(ErrorKind::Connect, Phase::Tcp, untaken.to_string(), Scope::Host);
-            return untaken.system_error().map_or(error.clone(), |source| error.because(source));
+            return match untaken.system_error() {
+                Some(source) => error.because(source),
+                None => error,
+            };
         }
         if !is_late {
             let message = "the client could not connect".to_owned();

@@ -3,6 +3,9 @@
 //! This file does no I/O and looks up no name. Invariant: an address is matched by addresses and networks only, and never
 //! by the end of its text.
 
+#[cfg(feature = "system-proxy")]
+mod patterns;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -56,6 +59,9 @@ enum Entry {
         is_suffix: bool,
         port: Option<u16>,
     },
+    /// Pattern of the settings of a system.
+    #[cfg(feature = "system-proxy")]
+    Pattern(patterns::Pattern),
 }
 
 impl NoProxy {
@@ -84,6 +90,8 @@ impl NoProxy {
             Entry::Name { name, is_suffix, port: own_port } => {
                 is_name && own_port.is_none_or(|own| own == port) && matches(host, name, *is_suffix)
             }
+            #[cfg(feature = "system-proxy")]
+            Entry::Pattern(pattern) => is_name && pattern.matches(host, port),
         })
     }
 }
