@@ -2,7 +2,7 @@
 //!
 //! Each group of settings is defined next to the module that uses the group. No module below
 //! [`client`](crate::client) sees all settings. Invariant: building does no I/O, and reads no environment except
-//! for the variables that name proxies.
+//! for the variables and, with the feature `system-proxy`, the settings of the system that name proxies.
 
 #[cfg(feature = "url")]
 mod base;
@@ -10,8 +10,11 @@ mod hooks;
 mod network;
 #[cfg(feature = "proxy")]
 mod proxies;
+mod sockets;
 #[cfg(feature = "rustls")]
 mod tls;
+#[cfg(unix)]
+mod unix;
 
 mod codings;
 
@@ -26,7 +29,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::call::{Informed, RequestConfig, auth};
 use crate::client::Client;
-use crate::connect::{ConnectConfig, Connector, Destination, Dialer, Proxies, TlsConfig, Transport};
+use crate::connect::{
+    ConnectConfig, Connector, Destination, Dialer, Proxies, SocketPath, TlsConfig, Transport, Ways,
+};
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
@@ -67,6 +72,8 @@ pub struct ClientBuilder {
     has_no_user_agent: bool,
     /// The proxies, or `None` if they come from the environment.
     proxies: Option<Proxies>,
+    /// The unix socket of all connections.
+    unix_socket: Option<Arc<SocketPath>>,
     error: Option<Error>,
 }
 
@@ -556,7 +563,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user
-    /// agent with a byte that a header value cannot have, an address filter together with a custom connector, or TLS
+    /// agent with a byte that a header value cannot have, an address filter together with a custom connector, a unix socket
+    /// together with a setting that contradicts it, or TLS
     /// settings that contradict each other. A platform without root certificates is not an error of this method. The
     /// first https request fails instead.
     pub fn build(self) -> Result<Client> {
@@ -578,6 +586,9 @@ impl ClientBuilder {
                 "the client has both a connector and a proxy: leave out the connector or the proxy, because a connector makes its connections itself",
             ));
         }
+        self.check_sockets()?;
+        #[cfg(unix)]
+        self.check_unix_socket()?;
         self.tls.check()?;
         Ok(self.build_valid())
     }
@@ -617,12 +628,13 @@ impl ClientBuilder {
             // With this value, the pool checks whether the address of a connection has left.
             self.pool.evict_if.get_or_insert_default();
         }
-        self.request.proxies = match self.proxies {
+        let proxies = match self.proxies {
             Some(proxies) => proxies,
-            // A connector makes its connections itself.
-            None if self.connector.is_some() => Proxies::default(),
+            // A connector makes its connections itself, and no proxy is used for a unix socket.
+            None if self.connector.is_some() || self.unix_socket.is_some() => Proxies::default(),
             None => Proxies::of_environment(),
         };
+        self.request.ways = Ways::new(self.unix_socket, proxies);
         self.request.filter.clone_from(&self.connect.filter);
         let resolver = self.resolver.map(|resolver| resolver.0);
         let resolver = Resolver::new(self.overrides, resolver).with_ttl(self.dns_ttl);

@@ -7,6 +7,8 @@
 mod content;
 #[cfg(feature = "proxy")]
 mod proxy;
+#[cfg(unix)]
+mod unix;
 
 use std::fmt::{self, Display};
 use std::sync::Arc;

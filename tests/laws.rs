@@ -174,6 +174,8 @@ const LAWS: &[Article] = &[
             "use hickory_resolver::{Hosts, TokioResolver};",
             "use psl::List;",
             "use ipnet::IpNet;",
+            "use system_configuration::dynamic_store::SCDynamicStore;",
+            "use windows_registry::CURRENT_USER;",
             "use compression_codecs::{DecodeV2, GzipDecoder};",
         ],
     },
@@ -218,7 +220,10 @@ fn is_pure(name: &str) -> bool {
         "connect/order.rs",
         "connect/proxy/environment.rs",
         "connect/proxy/no_proxy.rs",
+        "connect/proxy/no_proxy/patterns.rs",
+        "connect/proxy/system/plist.rs",
         "connect/race.rs",
+        "connect/socket_path.rs",
         "connect/spread.rs",
         "exchange/timeout.rs",
         "redirect.rs",
@@ -229,13 +234,14 @@ fn is_pure(name: &str) -> bool {
 }
 
 /// Files that no other file may use: the client, its builders, and the exports of the crate.
-const TOP: [&str; 8] = [
+const TOP: [&str; 9] = [
     "lib.rs",
     "client.rs",
     "config.rs",
     "request.rs",
     "request/content.rs",
     "request/proxy.rs",
+    "request/unix.rs",
     "test_util.rs",
     "tower.rs",
 ];
@@ -439,7 +445,7 @@ fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
 }
 
 /// Each entry has a crate, and the only folder or file that may use the crate.
-const USED_IN: [(&str, &str); 7] = [
+const USED_IN: [(&str, &str); 9] = [
     ("compression_codecs", "body/decoder.rs"),
     ("rustls", "connect/tls/"),
     ("rustls_platform_verifier", "connect/tls/"),
@@ -447,6 +453,8 @@ const USED_IN: [(&str, &str); 7] = [
     ("hickory_resolver", "resolver/hickory.rs"),
     ("psl", "cookie/domain.rs"),
     ("ipnet", "connect/proxy/no_proxy.rs"),
+    ("system_configuration", "connect/proxy/system/macos.rs"),
+    ("windows_registry", "connect/proxy/system/windows.rs"),
 ];
 
 fn some_crates_are_used_in_one_place(tree: &Tree) -> Sight {

@@ -145,7 +145,7 @@ impl<'a> Attempts<'a> {
             }
             exchange.trace().body_gathered(time::now());
         }
-        if self.call.env.request.shapes_heads() | self.route.via().is_some() {
+        if self.call.env.request.shapes_heads() | self.route.by_proxy().is_some() {
             return self.prepare_shaped(exchange);
         }
         let host = self.names.host();

@@ -33,7 +33,7 @@ impl Attempts<'_> {
     pub(super) fn prepare_shaped(&mut self, exchange: &mut Exchange) -> Result<()> {
         let config = &self.call.env.request;
         let mut own = config.on_request.as_ref().map(|hook| self.ask(hook, exchange));
-        let (is_asked, via) = (own.is_some(), self.route.via());
+        let (is_asked, via) = (own.is_some(), self.route.by_proxy());
         if let Some(via) = via {
             let fields = own.get_or_insert_with(|| Box::new(self.call.headers.clone()));
             proxy::complete(via, self.call.method, fields).map_err(|error| exchange.error(error))?;

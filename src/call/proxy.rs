@@ -1,4 +1,5 @@
-//! The proxy of a hop: the choice of the proxy, and the parts of the request head that are meant for the proxy.
+//! The way of a hop: the choice of the proxy or of the unix socket, and the parts of the request head that are meant
+//! for the proxy.
 //!
 //! This module does no I/O. Invariants: the fields of a proxy are added to the head of one attempt, and never to the
 //! fields of the request, so that no redirect and no other origin gets them. A request without a proxy keeps its head
@@ -9,7 +10,7 @@ use http::{HeaderMap, Method, Uri};
 
 use super::{Environment, Settings};
 use crate::codec::Target;
-use crate::connect::{Via, Wanted};
+use crate::connect::{Via, Wanted, Ways};
 use crate::error::{Error, Result};
 use crate::pool::key::RouteRef;
 
@@ -17,7 +18,8 @@ use crate::pool::key::RouteRef;
 ///
 /// # Errors
 ///
-/// If the proxy that the request should go through cannot be used, or if the address filter refuses the request.
+/// If the proxy that the request should go through cannot be used, if the address filter refuses the request, or if the
+/// request has both a proxy and a unix socket.
 #[inline]
 pub(super) fn choose(
     env: &Environment,
@@ -26,14 +28,14 @@ pub(super) fn choose(
     uri: &Uri,
     route: RouteRef<'_>,
 ) -> Result<Via> {
-    let proxies = settings.proxies.as_ref().unwrap_or(&env.request.proxies);
-    if proxies.is_empty() {
+    let (own, client) = (&settings.ways, &env.request.ways);
+    if own.is_empty() && client.is_empty() {
         return Ok(Via::Direct);
     }
     let (is_https, host, port) = (route.is_https(), route.host(), route.port());
     let host = host.strip_suffix('.').unwrap_or(host);
     let filter = env.request.filter.as_ref();
-    proxies.choose(Wanted { method, uri, is_https, host, port, filter })
+    Ways::choose(own, client, Wanted { method, uri, is_https, host, port, filter })
 }
 
 /// Completes the fields of an attempt that goes through a proxy.
@@ -48,7 +50,7 @@ pub(super) fn choose(
 /// If there are too many fields.
 pub(super) fn complete(via: &Via, method: &Method, headers: &mut HeaderMap) -> Result<()> {
     match via {
-        Via::Direct => {}
+        Via::Direct | Via::Unix(_) => {}
         Via::Tunnel(_) if *method == Method::CONNECT => {}
         Via::Tunnel(_) => {
             headers.remove(PROXY_AUTHORIZATION);

@@ -13,7 +13,7 @@ use super::reserve::Pinned;
 use crate::body::coding::Codings;
 use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
-use crate::connect::{AddressFilter, Proxies};
+use crate::connect::{AddressFilter, Ways};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
 use crate::redirect::{OwnRedirects, Redirects};
@@ -43,7 +43,7 @@ pub(crate) struct RequestConfig {
     pub(crate) spelling: Option<Box<Spelling>>,
     /// The content codings that are asked for and decoded.
     pub(crate) codings: Codings,
-    pub(crate) proxies: Proxies,
+    pub(crate) ways: Ways,
     /// Filter of the addresses that a proxy may be asked for. `None` allows all addresses.
     pub(crate) filter: Option<AddressFilter>,
 }
@@ -72,7 +72,7 @@ impl Default for RequestConfig {
             on_request: None,
             spelling: None,
             codings: Codings::default(),
-            proxies: Proxies::default(),
+            ways: Ways::NONE,
             filter: None,
         }
     }
@@ -95,7 +95,7 @@ impl fmt::Debug for RequestConfig {
             .field("on_request", &self.on_request)
             .field("spelling", &self.spelling)
             .field("codings", &self.codings)
-            .field("proxies", &self.proxies)
+            .field("ways", &self.ways)
             .field("filter", &self.filter)
             .finish()
     }
@@ -121,8 +121,8 @@ pub(crate) struct Settings {
     pub(crate) redirect: OwnRedirects,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
-    /// The proxies that replace the proxies of the client.
-    pub(crate) proxies: Option<Proxies>,
+    /// The unix socket or the proxies that replace those of the client.
+    pub(crate) ways: Ways,
     /// The reserved connection that carries the request. With `None`, the pool chooses a connection.
     pub(crate) pinned: Option<Pinned>,
 }
@@ -144,7 +144,7 @@ impl Deref for OwnSettings {
             isolation: None,
             redirect: OwnRedirects::NONE,
             is_raw: false,
-            proxies: None,
+            ways: Ways::NONE,
             pinned: None,
         };
         self.0.as_deref().unwrap_or(&NONE)

@@ -19,6 +19,11 @@ impl ClientBuilder {
     ///   [`ErrorKind::Proxy`](crate::ErrorKind::Proxy).
     /// - The environment is read once, when the client is built.
     ///
+    /// With the feature `system-proxy`, the settings of macOS and Windows are read too, when the client is built. For a scheme for
+    /// which the environment names no proxy, the proxy of these settings is used. Their exceptions apply to their proxies, unless
+    /// `no_proxy` or `NO_PROXY` is set, which then applies to all. A name in the exceptions matches as a whole, `*` may stand
+    /// anywhere in it, and `<local>` is every name without a dot. Scripts that choose a proxy (PAC, WPAD) are not run.
+    ///
     /// The route of a connection contains the proxy and its credentials. Requests through different proxies, or with
     /// different credentials, never share a connection. The [connect timeout](Self::connect_timeout) covers the dialog
     /// with the proxy. TLS with an https proxy uses the client's TLS settings, including the client certificate, and

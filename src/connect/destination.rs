@@ -1,9 +1,11 @@
-//! Destinations of connections, and how a destination is reached: directly or through a proxy.
+//! Destinations of connections, and how a destination is reached: directly, through a proxy, or
+//! over a unix socket.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::ProxyServer;
+use super::socket_path::SocketPath;
 
 /// Destination of a connection: the scheme, host and port of a URL.
 ///
@@ -39,9 +41,8 @@ pub struct Destination {
 
 /// How a destination is reached.
 ///
-/// Later variants will have their own data, such as a unix socket with its path. The dialer matches every variant, so that
-/// the compiler points at the code that a new variant needs. The pool's key contains the variant, because two variants may
-/// reach different servers.
+/// The dialer matches every variant, so that the compiler points at the code that a new variant needs. The pool's key
+/// contains the variant, because two variants may reach different servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Via {
     /// TCP to an address of the host.
@@ -53,6 +54,9 @@ pub(crate) enum Via {
     /// A connection to the destination that a proxy has opened.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
     Tunnel(Arc<ProxyServer>),
+    /// A unix socket. The host of the destination is not looked up.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no unix sockets"))]
+    Unix(Arc<SocketPath>),
 }
 
 impl Destination {

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "proxy")]
 mod proxied;
+#[cfg(unix)]
+mod unix;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -92,9 +94,9 @@ pub(crate) struct Dialer {
 #[derive(Debug)]
 pub(crate) struct Dialed {
     pub(crate) stream: Stream,
-    /// Address of the peer. `None` if a custom connector made the connection.
+    /// Address of the peer. `None` if a custom connector made the connection, or if the connection is a unix socket.
     pub(crate) peer: Option<SocketAddr>,
-    /// Local address. `None` if a custom connector made the connection.
+    /// Local address. `None` if a custom connector made the connection, or if the connection is a unix socket.
     pub(crate) local: Option<SocketAddr>,
     /// Time that the successful connection attempt took. `None` if the server is on this machine, or if a custom
     /// connector does not report the time.
@@ -157,6 +159,10 @@ impl Dialer {
             }
             #[cfg(not(feature = "proxy"))]
             Via::Forward(proxy) | Via::Tunnel(proxy) => match **proxy {},
+            #[cfg(unix)]
+            Via::Unix(path) => return Box::pin(self.dial_by_socket(path, to, tag, setup, deadline)).await,
+            #[cfg(not(unix))]
+            Via::Unix(path) => match **path {},
         }
         if let Some(connector) = &self.connector {
             return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
@@ -260,6 +266,14 @@ impl Dialer {
         let failed = attempts.into_error().without_address_of(to);
         if failed.is_refused() {
             return refused(to, failed);
+        }
+        if let Some(untaken) = failed.untaken() {
+            // No address is to blame.
+            let error = DialError::new(ErrorKind::Connect, Phase::Tcp, untaken.to_string(), Scope::Host);
+            return match untaken.system_error() {
+                Some(source) => error.because(source),
+                None => error,
+            };
         }
         if !is_late {
             let message = "the client could not connect".to_owned();

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Scope;
 use super::destination::Destination;
 use super::shortage::{Shortage, shortage};
+use super::strict::Untaken;
 
 /// An attempt that ended without a connection.
 #[derive(Debug)]
@@ -77,6 +78,14 @@ impl ConnectError {
     pub(super) fn without_address_of(mut self, to: &Destination) -> Self {
         self.named = to.host().parse().ok().map(|host: IpAddr| SocketAddr::new(host, to.port()));
         self
+    }
+
+    /// Returns what the system said about an option that it did not take.
+    pub(super) fn untaken(&self) -> Option<&Untaken> {
+        self.failures.iter().find_map(|failed| match &failed.why {
+            Why::Error(error) => Untaken::of(error),
+            _ => None,
+        })
     }
 
     /// Whether no address was tried, because the address filter refused each of them.

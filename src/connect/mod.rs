@@ -20,10 +20,13 @@ mod proxy;
 mod proxy;
 mod race;
 mod shortage;
+mod socket_path;
 mod spread;
 mod stream;
+mod strict;
 mod tcp;
 mod tls;
+mod ways;
 
 pub use self::destination::Destination;
 pub(crate) use self::destination::Via;
@@ -33,12 +36,16 @@ pub use self::filter::{AddressFilter, Candidate};
 #[cfg(feature = "proxy")]
 pub use self::proxy::{NoProxy, Proxy};
 pub(crate) use self::proxy::{Proxies, ProxyServer, Wanted};
+pub(crate) use self::socket_path::SocketPath;
 pub(crate) use self::spread::Seat;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
+#[cfg(any(target_os = "android", target_os = "freebsd", target_os = "fuchsia", target_os = "linux"))]
+pub(crate) use self::strict::Name;
 #[cfg(feature = "rustls")]
 pub use self::tls::{Backend, Certificate, CertificateRevocationList, Identity, rustls_0_23};
 #[cfg(feature = "rustls")]
 pub(crate) use self::tls::{ClientIdentity, IdentityProvider, Trust};
 pub(crate) use self::tls::{Generation, TlsConfig, client_refused};
 pub use self::tls::{TlsInfo, Version};
+pub(crate) use self::ways::Ways;

@@ -1,13 +1,16 @@
 //! The options of TCP sockets, and how they are set.
 //!
-//! This file knows no addresses. Invariants: an option that the system does not take does not end a dial, because a
-//! connection without the option works as well. A value that is too small or too large for the system is replaced by the
+//! This file knows no addresses. Invariants: an option of this file that the system does not take does not end a dial, because
+//! a connection without the option works as well. The options of `strict.rs` do end a dial. A value that is too small or too large for the system is replaced by the
 //! nearest value that the system takes.
 
+use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpSocket;
+
+use super::strict::Strict;
 
 /// Options of the TCP sockets of one client.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,15 @@ pub(crate) struct TcpOptions {
     /// Time after which bytes without an acknowledgment end the connection.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     pub(crate) user_timeout: Option<Duration>,
+    /// Size of the system's buffer for bytes that are to be sent.
+    pub(crate) send_buffer: Option<u32>,
+    /// Size of the system's buffer for bytes that were received.
+    pub(crate) recv_buffer: Option<u32>,
+    /// Number of unsent bytes in the system's buffer below which the socket takes further bytes.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    pub(crate) notsent_lowat: Option<u32>,
+    /// Options that end a dial if the system does not take them.
+    pub(crate) strict: Strict,
 }
 
 impl Default for TcpOptions {
@@ -37,14 +49,24 @@ impl Default for TcpOptions {
             keepalive_retries: Some(4),
             #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
             user_timeout: None,
+            send_buffer: None,
+            recv_buffer: None,
+            #[cfg(any(target_os = "android", target_os = "linux"))]
+            notsent_lowat: None,
+            strict: Strict::default(),
         }
     }
 }
 
 impl TcpOptions {
     /// Sets the options of a socket that is not connected.
-    pub(super) fn set(&self, socket: &TcpSocket) {
-        // Errors are ignored, because the dial needs no option.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not take one of the strict options.
+    pub(super) fn set(&self, socket: &TcpSocket) -> io::Result<()> {
+        self.strict.set(&SockRef::from(socket))?;
+        // Further errors are ignored, because the dial needs none of these options.
         let _ = socket.set_nodelay(self.nodelay);
         if let Some(keepalive) = self.tcp_keepalive() {
             let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
@@ -55,6 +77,17 @@ impl TcpOptions {
             let timeout = Duration::from_millis(u64::try_from(millis).unwrap_or(MOST_MILLIS));
             let _ = SockRef::from(socket).set_tcp_user_timeout(Some(timeout));
         }
+        if let Some(size) = self.send_buffer {
+            let _ = SockRef::from(socket).set_send_buffer_size(buffer_size(size));
+        }
+        if let Some(size) = self.recv_buffer {
+            let _ = SockRef::from(socket).set_recv_buffer_size(buffer_size(size));
+        }
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Some(bytes) = self.notsent_lowat {
+            let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes);
+        }
+        Ok(())
     }
 
     fn tcp_keepalive(&self) -> Option<TcpKeepalive> {
@@ -84,6 +117,11 @@ impl TcpOptions {
     }
 }
 
+/// Returns the size of a buffer as the system takes it.
+fn buffer_size(bytes: u32) -> usize {
+    bytes.min(i32::MAX as u32) as usize
+}
+
 /// Returns the time in whole seconds, rounded up, because the system takes no fractions. A time of 0 would be refused.
 fn whole_seconds(time: Duration) -> Duration {
     let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
@@ -106,7 +144,7 @@ mod tests {
     /// Returns the time, the interval, the number of probes, and the user timeout of a socket with these options.
     fn set(options: &TcpOptions) -> (Duration, Duration, u32, Option<Duration>) {
         let socket = TcpSocket::new_v4().unwrap();
-        options.set(&socket);
+        options.set(&socket).unwrap();
         let set = SockRef::from(&socket);
         assert!(set.keepalive().unwrap());
         let (time, interval) = (set.tcp_keepalive_time().unwrap(), set.tcp_keepalive_interval().unwrap());
@@ -141,5 +179,25 @@ mod tests {
             let options = TcpOptions { user_timeout: Some(timeout), ..TcpOptions::default() };
             assert_eq!(set(&options).3, expected, "{timeout:?}");
         }
+    }
+    /// Linux doubles the sizes, and raises and limits them.
+    #[test]
+    fn sizes_of_buffers_are_set_within_the_limits_of_the_system() {
+        let sizes = |options: TcpOptions| {
+            let socket = TcpSocket::new_v4().unwrap();
+            options.set(&socket).unwrap();
+            let set = SockRef::from(&socket);
+            let sizes = (set.send_buffer_size().unwrap(), set.recv_buffer_size().unwrap());
+            (sizes.0, sizes.1, set.tcp_notsent_lowat().unwrap())
+        };
+        let of = |send_buffer, recv_buffer, notsent_lowat| {
+            sizes(TcpOptions { send_buffer, recv_buffer, notsent_lowat, ..TcpOptions::default() })
+        };
+        let usual = of(None, None, None);
+        assert_eq!(of(Some(20_000), Some(30_000), Some(16_384)), (40_000, 60_000, 16_384));
+        assert_eq!(of(Some(20_000), None, None), (40_000, usual.1, usual.2));
+        let (least, most) = (of(Some(0), Some(0), None), of(Some(u32::MAX), Some(u32::MAX), None));
+        assert!(0 < least.0 && least.0 < 20_000 && least.0 < most.0, "{least:?} {most:?}");
+        assert!(0 < least.1 && least.1 < 20_000 && least.1 < most.1, "{least:?} {most:?}");
     }
 }

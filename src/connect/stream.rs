@@ -16,6 +16,8 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use super::tls::TlsStream;
 use crate::codec::{MOST_LINE_ENDS, Unasked};
@@ -190,15 +192,36 @@ impl Transport for Box<dyn Transport> {
 
 impl Transport for TcpStream {
     fn look(&mut self) -> Look {
-        look(self)
+        look(&SockRef::from(&*self))
     }
 
     fn read_now(&mut self, buf: &mut [u8]) -> usize {
-        read_now(self, buf)
+        read_now(&SockRef::from(&*self), buf)
     }
 
     fn close(&mut self) {
-        close(self);
+        close(&SockRef::from(&*self));
+    }
+
+    fn fails_untouched(&self) -> bool {
+        true
+    }
+}
+
+/// Unix sockets of the caller. A client also connects to unix sockets by itself:
+/// [`ClientBuilder::unix_socket`](crate::ClientBuilder::unix_socket).
+#[cfg(unix)]
+impl Transport for UnixStream {
+    fn look(&mut self) -> Look {
+        look(&SockRef::from(&*self))
+    }
+
+    fn read_now(&mut self, buf: &mut [u8]) -> usize {
+        read_now(&SockRef::from(&*self), buf)
+    }
+
+    fn close(&mut self) {
+        close(&SockRef::from(&*self));
     }
 
     fn fails_untouched(&self) -> bool {
@@ -210,7 +233,10 @@ impl Transport for TcpStream {
 pub(crate) enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
-    /// TLS over TCP.
+    /// A plain unix socket.
+    #[cfg(unix)]
+    Unix(UnixStream),
+    /// TLS over TCP or over a unix socket.
     Tls(Box<TlsStream>),
     /// Transport of a custom connector.
     Other(Exclusive),
@@ -239,6 +265,8 @@ impl Stream {
     pub(crate) fn fails_untouched(&mut self) -> bool {
         match self {
             Self::Tcp(_) => true,
+            #[cfg(unix)]
+            Self::Unix(_) => true,
             Self::Tls(_) => false,
             Self::Other(other) => other.get().fails_untouched(),
         }
@@ -247,7 +275,9 @@ impl Stream {
     /// Looks at the connection; see [`Transport::look`].
     pub(crate) fn look(&mut self) -> Look {
         match self {
-            Self::Tcp(tcp) => look(tcp),
+            Self::Tcp(tcp) => look(&SockRef::from(&*tcp)),
+            #[cfg(unix)]
+            Self::Unix(unix) => look(&SockRef::from(&*unix)),
             Self::Tls(tls) => tls.look(),
             Self::Other(other) => other.get().look(),
         }
@@ -280,7 +310,9 @@ impl Stream {
     /// Reads the bytes that a look has found; see [`Transport::read_now`].
     pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
         match self {
-            Self::Tcp(tcp) => read_now(tcp, room),
+            Self::Tcp(tcp) => read_now(&SockRef::from(&*tcp), room),
+            #[cfg(unix)]
+            Self::Unix(unix) => read_now(&SockRef::from(&*unix), room),
             Self::Tls(tls) => tls.read_now(room),
             Self::Other(other) => other.get().read_now(room),
         }
@@ -289,7 +321,9 @@ impl Stream {
     /// Closes the connection; see [`Transport::close`].
     pub(crate) fn close(&mut self) {
         match self {
-            Self::Tcp(tcp) => close(tcp),
+            Self::Tcp(tcp) => close(&SockRef::from(&*tcp)),
+            #[cfg(unix)]
+            Self::Unix(unix) => close(&SockRef::from(&*unix)),
             Self::Tls(tls) => tls.close(),
             Self::Other(other) => other.get().close(),
         }
@@ -300,6 +334,8 @@ impl Stream {
     pub(crate) fn look_inside(&mut self) -> Look {
         match self {
             Self::Tcp(_) | Self::Other(_) => Look::Silent,
+            #[cfg(unix)]
+            Self::Unix(_) => Look::Silent,
             Self::Tls(tls) => tls.look_inside(),
         }
     }
@@ -309,6 +345,8 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(tcp) => f.debug_tuple("Tcp").field(tcp).finish(),
+            #[cfg(unix)]
+            Self::Unix(unix) => f.debug_tuple("Unix").field(unix).finish(),
             Self::Tls(_) => f.write_str("Tls"),
             Self::Other(_) => f.write_str("Other"),
         }
@@ -319,6 +357,8 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Self::Other(other) => Pin::new(other.get()).poll_read(cx, buf),
         }
@@ -329,6 +369,8 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
             Self::Other(other) => Pin::new(other.get()).poll_write(cx, buf),
         }
@@ -341,6 +383,8 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
             Self::Other(other) => Pin::new(other.get()).poll_write_vectored(cx, bufs),
         }
@@ -349,6 +393,8 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(tcp) => tcp.is_write_vectored(),
+            #[cfg(unix)]
+            Self::Unix(unix) => unix.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
             Self::Other(other) => other.is_vectored,
         }
@@ -357,6 +403,8 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
             Self::Other(other) => Pin::new(other.get()).poll_flush(cx),
         }
@@ -365,6 +413,8 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
             Self::Other(other) => Pin::new(other.get()).poll_shutdown(cx),
         }
@@ -372,8 +422,8 @@ impl AsyncWrite for Stream {
 }
 
 /// Looks at a plain socket by a peek.
-fn look(tcp: &TcpStream) -> Look {
-    let socket = SockRef::from(tcp);
+#[inline]
+fn look(socket: &SockRef<'_>) -> Look {
     loop {
         match socket.peek(&mut [MaybeUninit::uninit(); 1]) {
             Ok(0) => return Look::Closed,
@@ -386,13 +436,13 @@ fn look(tcp: &TcpStream) -> Look {
 }
 
 /// Reads a plain socket by a system call. Returns 0 if nothing can be read.
-fn read_now(tcp: &TcpStream, buf: &mut [u8]) -> usize {
-    (&*SockRef::from(tcp)).read(buf).unwrap_or_default()
+fn read_now(socket: &SockRef<'_>, buf: &mut [u8]) -> usize {
+    (&**socket).read(buf).unwrap_or_default()
 }
 
 /// Shuts a socket down in both directions. An error is ignored, because an error means that the socket is closed already.
-pub(super) fn close(tcp: &TcpStream) {
-    let _ = SockRef::from(tcp).shutdown(Shutdown::Both);
+pub(super) fn close(socket: &SockRef<'_>) {
+    let _ = socket.shutdown(Shutdown::Both);
 }
 
 #[cfg(test)]
@@ -463,5 +513,51 @@ mod tests {
         peer.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"bye");
         assert_eq!(stream.look(), Look::Closed);
+    }
+
+    /// The look at a unix socket answers as the look at TCP does.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_look_at_a_unix_socket_is_a_peek() {
+        /// Returns both ends. The reactor of the first end has found once that no byte can be read.
+        async fn pair() -> (Stream, std::os::unix::net::UnixStream) {
+            let (own, peer) = UnixStream::pair().unwrap();
+            let peer = peer.into_std().unwrap();
+            peer.set_nonblocking(false).unwrap();
+            let mut own = Stream::Unix(own);
+            let _ = tokio::time::timeout(Duration::from_millis(5), own.read_u8()).await;
+            (own, peer)
+        }
+
+        let (mut stream, mut peer) = pair().await;
+        assert_eq!((stream.look(), stream.look()), (Look::Silent, Look::Silent));
+        peer.write_all(b"xy").unwrap();
+        assert_eq!((stream.look(), stream.look()), (Look::Spoke, Look::Spoke), "a peek reads nothing");
+        assert_eq!((stream.read_now(&mut [0; 1]), stream.read_u8().await.unwrap()), (1, b'y'));
+        assert_eq!((stream.look(), stream.read_now(&mut [0; 1])), (Look::Silent, 0));
+
+        let (mut stream, peer) = pair().await;
+        drop(peer);
+        let Stream::Unix(unix) = &stream else { unreachable!() };
+        assert_eq!(
+            unix.try_read(&mut [0]).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock,
+            "the reactor is late"
+        );
+        assert_eq!(stream.look(), Look::Closed);
+
+        // A peer that closes with unread bytes resets the connection.
+        let (mut stream, peer) = pair().await;
+        stream.write_all(b"x").await.unwrap();
+        drop(peer);
+        assert_eq!(stream.look(), Look::Closed);
+
+        let (mut stream, mut peer) = pair().await;
+        stream.write_all(b"bye").await.unwrap();
+        stream.close();
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        assert_eq!((&*all, stream.look()), (&b"bye"[..], Look::Closed));
+        assert!(stream.fails_untouched() && stream.look_inside() == Look::Silent);
     }
 }

@@ -26,6 +26,7 @@ use super::order::{Rank, Source, depends_on_sources};
 use super::race::{Entrant, Race, Step};
 use super::shortage::{Shortage, shortage};
 use super::spread::{Seat, Spread};
+use super::strict::Untaken;
 use crate::resolver::{Addresses, ResolveError};
 use crate::time;
 use crate::trace::{Attempt, Setup, SetupPhase};
@@ -286,7 +287,8 @@ impl<'a> Attempts<'a> {
         if !self.is_ordered && depends_on_sources(&self.addresses) {
             let probed = self.sources.len();
             let unprobed = self.addresses.iter().skip(probed).take(MAX_PROBES.saturating_sub(probed));
-            self.sources.extend(unprobed.map(|peer| source_of(*peer, self.conditions.local)));
+            let Conditions { local, options, .. } = self.conditions;
+            self.sources.extend(unprobed.map(|peer| source_of(*peer, local, &options)));
         }
         let (history, spread) = (self.history(), self.spread());
         let ranked = self.addresses.iter().enumerate().map(|(at, &address)| {
@@ -355,7 +357,7 @@ impl<'a> Attempts<'a> {
                 Poll::Ready(Err(error)) => {
                     let one = self.in_flight.swap_remove(at);
                     // A failure of this process says nothing about the address.
-                    if shortage(&error).is_none() {
+                    if shortage(&error).is_none() && Untaken::of(&error).is_none() {
                         self.history().failed(one.peer, one.attempt.started(), time::now());
                     }
                     one.attempt.failed();
@@ -406,7 +408,7 @@ impl<'a> Attempts<'a> {
 /// Opens a socket that is ready to connect to `peer`.
 fn open(peer: SocketAddr, local: Option<IpAddr>, options: TcpOptions) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    options.set(&socket);
+    options.set(&socket)?;
     if let Some(local) = local {
         if local.is_ipv4() != peer.is_ipv4() {
             let text = format!("the local address {local} is not of this address family");
@@ -418,12 +420,13 @@ fn open(peer: SocketAddr, local: Option<IpAddr>, options: TcpOptions) -> io::Res
 }
 
 /// Returns the source address from which the system would reach `peer`. Connecting a UDP socket sends nothing.
-fn source_of(peer: SocketAddr, local: Option<IpAddr>) -> Source {
+fn source_of(peer: SocketAddr, local: Option<IpAddr>, options: &TcpOptions) -> Source {
     if let Some(local) = local.filter(|local| local.is_ipv4() == peer.is_ipv4()) {
         return Source::Address(local);
     }
     let probe = || {
         let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
+        options.strict.choose_network(&socket)?;
         socket.connect(&peer.into())?;
         socket.local_addr()
     };

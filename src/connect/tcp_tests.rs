@@ -352,15 +352,16 @@ async fn sources_are_looked_up_only_where_they_matter() {
 fn the_source_of_an_address_is_found_without_a_packet() {
     let at = |text: &str| text.parse::<SocketAddr>().unwrap();
     let own = |text: &str| Source::Address(text.parse().unwrap());
+    let options = &TcpOptions::default();
     // Nothing listens at these addresses. A packet to the first one would be answered by an error.
     for _ in 0..2 {
-        assert_eq!(source_of(at("127.0.0.1:9"), None), own("127.0.0.1"));
+        assert_eq!(source_of(at("127.0.0.1:9"), None, options), own("127.0.0.1"));
     }
     // No socket may be connected to the broadcast address without asking.
-    assert_eq!(source_of(at("255.255.255.255:9"), None), Source::Unreachable, "R-6724-6-2");
+    assert_eq!(source_of(at("255.255.255.255:9"), None, options), Source::Unreachable, "R-6724-6-2");
     let local = "192.0.2.7".parse().unwrap();
     assert_eq!(
-        source_of(at("203.0.113.1:9"), Some(local)),
+        source_of(at("203.0.113.1:9"), Some(local), options),
         own("192.0.2.7"),
         "the socket will be bound to it"
     );

@@ -360,12 +360,13 @@ impl ConnectionInfo {
         self.fixed.as_ref().map_or(0, |fixed| fixed.id)
     }
 
-    /// Returns the address of the server or of the proxy. `None` for a connection that a custom connector made.
+    /// Returns the address of the server or of the proxy. `None` for a connection that a custom connector made, and
+    /// for a unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.fixed.as_ref()?.peer
     }
 
-    /// Returns the address of this end. `None` for a connection that a custom connector made.
+    /// Returns the address of this end. `None` for a connection that a custom connector made, and for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.fixed.as_ref()?.local
     }

@@ -22,7 +22,7 @@ impl RequestBuilder {
     /// ```
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         match Proxies::NONE.and(proxy) {
-            Ok(proxies) => self.settings.proxies = Some(proxies),
+            Ok(proxies) => self.settings.ways.set_proxies(proxies),
             Err(error) => self.fail(error),
         }
         self
@@ -30,7 +30,7 @@ impl RequestBuilder {
 
     /// Sends this request to its origin directly, without the proxies of the client.
     pub fn no_proxy(mut self) -> Self {
-        self.settings.proxies = Some(Proxies::NONE);
+        self.settings.ways.set_proxies(Proxies::NONE);
         self
     }
 }

@@ -109,6 +109,16 @@ impl Setup {
         self.begin(Phase::Tcp, Span::none())
     }
 
+    /// Begins the phase that connects to a unix socket. This phase takes the place of TCP.
+    #[cfg(unix)]
+    pub(crate) fn unix(&self, path: &dyn std::fmt::Display) -> SetupPhase<'_> {
+        let span = tracing::debug_span!(
+            target: TARGET, parent: &self.span, "unix",
+            network.transport = "unix", network.peer.address = %path, error.type = Empty, elapsed_ns = Empty,
+        );
+        self.begin(Phase::Tcp, span)
+    }
+
     /// Begins one attempt to connect to one address. `number` counts the attempts of the dial.
     pub(crate) fn attempt(&self, peer: SocketAddr, number: usize) -> Attempt {
         let span = tracing::debug_span!(

@@ -94,6 +94,8 @@ mod secrets;
 mod secured;
 mod settings;
 mod settled;
+#[cfg(target_os = "linux")]
+mod sockets;
 mod spread;
 mod status_error;
 mod surplus;
@@ -103,6 +105,8 @@ mod too_soon;
 #[cfg(all(feature = "tower", feature = "url"))]
 mod tower;
 mod transcripts;
+#[cfg(unix)]
+mod unix;
 mod upgrade;
 mod uploads;
 mod widths;

@@ -23,6 +23,8 @@ pub mod random;
 pub mod recorder;
 pub mod scripted;
 pub mod server;
+#[cfg(unix)]
+pub mod sockets;
 pub mod tls;
 pub mod transcript;
 

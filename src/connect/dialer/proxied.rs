@@ -183,6 +183,8 @@ impl From<Carrier> for Stream {
     fn from(carrier: Carrier) -> Self {
         match carrier {
             Carrier::Tcp(tcp) => Self::Tcp(tcp),
+            #[cfg(unix)]
+            Carrier::Unix(unix) => Self::Unix(unix),
             Carrier::Tls(tls) => Self::Tls(tls),
         }
     }

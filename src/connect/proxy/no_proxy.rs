@@ -3,6 +3,9 @@
 //! This file does no I/O and looks up no name. Invariant: only addresses and networks match an address. The end of an
 //! address's text never matches.
 
+#[cfg(feature = "system-proxy")]
+mod patterns;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -57,6 +60,9 @@ enum Entry {
         is_suffix: bool,
         port: Option<u16>,
     },
+    /// Pattern of the settings of a system.
+    #[cfg(feature = "system-proxy")]
+    Pattern(patterns::Pattern),
 }
 
 impl NoProxy {
@@ -85,6 +91,8 @@ impl NoProxy {
             Entry::Name { name, is_suffix, port: own_port } => {
                 is_name && own_port.is_none_or(|own| own == port) && matches(host, name, *is_suffix)
             }
+            #[cfg(feature = "system-proxy")]
+            Entry::Pattern(pattern) => is_name && pattern.matches(host, port),
         })
     }
 }

@@ -14,6 +14,8 @@ use http::{Method, Uri};
 use super::environment::{self, Variables};
 use super::no_proxy::NoProxy;
 use super::server::ProxyServer;
+#[cfg(feature = "system-proxy")]
+use super::system::System;
 use crate::connect::destination::{Destination, Via};
 use crate::connect::filter::AddressFilter;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -288,7 +290,7 @@ struct Rule {
     tunnels: bool,
     /// Whether the proxy may be asked for names although the client has an address filter.
     filters_addresses: bool,
-    /// Whether the rule comes from the environment. Such a rule does not apply to hosts of this machine.
+    /// Whether the rule comes from the environment or from the system's settings. Such a rule does not apply to hosts of this machine.
     is_of_environment: bool,
 }
 
@@ -296,8 +298,8 @@ struct Rule {
 enum Server {
     Known(Arc<ProxyServer>),
     Chosen(Arc<Custom>),
-    /// The value of this environment variable is not the URL of a proxy.
-    Invalid(&'static str),
+    /// The value of this environment variable or setting is not the URL of a proxy.
+    Invalid(Arc<str>),
 }
 
 /// Facts of a request on which the choice of a proxy depends.
@@ -340,9 +342,32 @@ impl Proxies {
     /// No proxies.
     pub(crate) const NONE: Self = Self(None);
 
-    /// Returns the proxies that the environment names.
+    /// Returns the proxies that the environment names, and with the feature `system-proxy` those of the system's settings.
     pub(crate) fn of_environment() -> Self {
-        Self::of_variables(environment::read(variable))
+        let variables = environment::read(variable);
+        #[cfg(feature = "system-proxy")]
+        return Self::of_system(variables, super::system::read());
+        #[cfg(not(feature = "system-proxy"))]
+        Self::of_variables(variables)
+    }
+
+    /// Returns the proxies that the environment names. For a scheme for which it names none, returns the proxy of the system's
+    /// settings. If the environment names hosts without a proxy, those of the settings do not count.
+    #[cfg(feature = "system-proxy")]
+    fn of_system(variables: Variables, system: System) -> Self {
+        let listed = variables.no_proxy.as_deref().and_then(NoProxy::from_string);
+        let no_proxy = listed.or(system.exceptions);
+        let of_environment = Self::of_variables(variables).0;
+        let mut rules: Vec<_> = of_environment.iter().flat_map(|rules| rules.iter().cloned()).collect();
+        for (intercepts, url) in [(Intercepts::Http, system.http), (Intercepts::Https, system.https)] {
+            if let Some(url) = url
+                && rules.iter().all(|rule| rule.intercepts != intercepts)
+            {
+                let name = "the proxy in the settings of the system";
+                rules.push(Rule::found(intercepts, &url, name, no_proxy.clone()));
+            }
+        }
+        if rules.is_empty() { Self::NONE } else { Self(Some(rules.into())) }
     }
 
     fn of_variables(variables: Variables) -> Self {
@@ -350,19 +375,7 @@ impl Proxies {
         let no_proxy = no_proxy.and_then(|list| NoProxy::from_string(&list));
         let rule = |intercepts, named: Option<(&'static str, String)>| {
             let (name, url) = named?;
-            let server = match ProxyServer::parse(&url) {
-                Ok(server) => Server::Known(Arc::new(server)),
-                Err(_) => Server::Invalid(name),
-            };
-            let no_proxy = no_proxy.clone();
-            Some(Rule {
-                intercepts,
-                server,
-                no_proxy,
-                tunnels: false,
-                filters_addresses: false,
-                is_of_environment: true,
-            })
+            Some(Rule::found(intercepts, &url, &format!("the environment variable {name}"), no_proxy.clone()))
         };
         let rules = [rule(Intercepts::Http, http), rule(Intercepts::Https, https)];
         let rules: Vec<_> = rules.into_iter().flatten().collect();
@@ -409,6 +422,16 @@ impl Proxies {
 }
 
 impl Rule {
+    /// Returns the rule of a proxy that was found in the environment or in the system's settings. `name` says where.
+    fn found(intercepts: Intercepts, url: &str, name: &str, no_proxy: Option<NoProxy>) -> Self {
+        let server = match ProxyServer::parse(url) {
+            Ok(server) => Server::Known(Arc::new(server)),
+            Err(_) => Server::Invalid(name.into()),
+        };
+        let (tunnels, filters_addresses) = (false, false);
+        Self { intercepts, server, no_proxy, tunnels, filters_addresses, is_of_environment: true }
+    }
+
     /// Returns the proxy for a request, or `None` if the rule does not apply.
     fn server_for(&self, wanted: Wanted<'_>) -> Result<Option<Arc<ProxyServer>>> {
         let is_of_scheme = match self.intercepts {
@@ -435,7 +458,7 @@ impl Rule {
             }
             Server::Invalid(name) => {
                 let message = format!(
-                    "the environment variable {name} is not the URL of a proxy: correct the variable, or call ClientBuilder::no_proxy"
+                    "{name} is not the URL of a proxy: correct the variable, or call ClientBuilder::no_proxy"
                 );
                 Err(Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy))
             }

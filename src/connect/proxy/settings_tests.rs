@@ -15,6 +15,7 @@ fn way(proxies: &Proxies, uri: &str) -> String {
         Via::Direct => "direct".to_owned(),
         Via::Forward(server) => format!("forward {server}"),
         Via::Tunnel(server) => format!("tunnel {server}"),
+        Via::Unix(path) => format!("unix {path}"),
     }
 }
 
@@ -164,9 +165,61 @@ fn a_variable_that_is_no_url_fails_the_requests_that_would_use_it() {
     let error = choose_as(&proxies, &Method::GET, "https://a.test/").unwrap_err();
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Proxy, Some(Phase::Proxy)));
     assert!(
-        error.to_string().contains("HTTPS_PROXY") && !format!("{error:?}").contains("secret"),
+        error.to_string().contains("the environment variable HTTPS_PROXY is not")
+            && !format!("{error:?}").contains("secret"),
         "A-60 {error:?}"
     );
     assert_eq!(way(&proxies, "https://b.test/"), "direct");
     assert_eq!(way(&proxies, "http://a.test/"), "direct");
+}
+
+/// Returns the proxies of variables and of the settings of Windows.
+#[cfg(feature = "system-proxy")]
+fn of_system(http: Option<&str>, no_proxy: Option<&str>, server: &str, exceptions: &str) -> Proxies {
+    let variables = Variables {
+        http: http.map(|url| ("http_proxy", url.to_owned())),
+        https: None,
+        no_proxy: no_proxy.map(str::to_owned),
+    };
+    Proxies::of_system(variables, System::of_windows(server, exceptions))
+}
+
+#[cfg(feature = "system-proxy")]
+#[test]
+fn the_environment_comes_before_the_settings_of_the_system() {
+    let server = "http=s.test:1;https=s.test:2";
+    for (http, no_proxy, exceptions, uri, expected) in [
+        (None, None, "", "http://a.test/", "forward http://s.test:1"),
+        (None, None, "", "https://a.test/", "tunnel http://s.test:2"),
+        (Some("e.test:9"), None, "", "http://a.test/", "forward http://e.test:9"),
+        (Some("e.test:9"), None, "", "https://a.test/", "tunnel http://s.test:2"),
+        // The exceptions of the system are for the proxies of the system.
+        (None, None, "a.test", "http://a.test/", "direct"),
+        (Some("e.test:9"), None, "a.test", "http://a.test/", "forward http://e.test:9"),
+        (Some("e.test:9"), None, "a.test", "https://a.test/", "direct"),
+        // The list of the environment is for all proxies, and replaces that of the system.
+        (Some("e.test:9"), Some("a.test"), "b.test", "http://a.test/", "direct"),
+        (Some("e.test:9"), Some("a.test"), "b.test", "https://a.test/", "direct"),
+        (None, Some("a.test"), "b.test", "https://b.test/", "tunnel http://s.test:2"),
+        (None, Some("*"), "", "https://a.test/", "direct"),
+        // This machine is reached directly, whatever names the proxy.
+        (None, None, "", "http://localhost/", "direct"),
+        (None, None, "", "https://127.0.0.1/", "direct"),
+    ] {
+        let proxies = of_system(http, no_proxy, server, exceptions);
+        assert_eq!(way(&proxies, uri), expected, "{http:?} {no_proxy:?} {exceptions:?} {uri}");
+    }
+    assert!(of_system(None, None, "", "").is_empty());
+}
+
+/// A request never goes without the proxy that it should go through.
+#[cfg(feature = "system-proxy")]
+#[test]
+fn a_setting_of_the_system_that_is_no_url_fails_the_requests_that_would_use_it() {
+    let proxies = of_system(None, None, "https=ftp://user:secret@s.test", "b.test");
+    let error = choose_as(&proxies, &Method::GET, "https://a.test/").unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Proxy, Some(Phase::Proxy)));
+    let text = "the proxy in the settings of the system is not the URL of a proxy: correct it, or call ClientBuilder::no_proxy";
+    assert!(error.to_string().contains(text) && !format!("{error:?}").contains("secret"), "A-60 {error:?}");
+    assert_eq!(way(&proxies, "https://b.test/"), "direct");
 }

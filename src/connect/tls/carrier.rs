@@ -1,4 +1,4 @@
-//! The stream that carries TLS: a TCP socket, or the TLS connection with a proxy, inside which TLS with the origin
+//! The stream that carries TLS: a TCP socket, a unix socket, or the TLS connection with a proxy, inside which TLS with the origin
 //! runs.
 //!
 //! This file knows no records. Invariant: a read that must not wait makes a system call on the TCP socket.
@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use super::TlsStream;
 use crate::connect::stream::{Look, close};
@@ -17,6 +19,8 @@ use crate::connect::stream::{Look, close};
 /// Stream that carries TLS.
 pub(crate) enum Carrier {
     Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
     /// TLS with a proxy.
     Tls(Box<TlsStream>),
 }
@@ -27,6 +31,8 @@ impl Carrier {
     pub(super) fn read_now(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(tcp) => (&*SockRef::from(&*tcp)).read(room),
+            #[cfg(unix)]
+            Self::Unix(unix) => (&*SockRef::from(&*unix)).read(room),
             Self::Tls(tls) => match tls.look() {
                 Look::Closed => Ok(0),
                 Look::Silent => Err(io::ErrorKind::WouldBlock.into()),
@@ -50,7 +56,14 @@ impl Carrier {
                     // SIGPIPE.
                     let _ = tcp.try_write(last);
                 }
-                close(tcp);
+                close(&SockRef::from(&*tcp));
+            }
+            #[cfg(unix)]
+            Self::Unix(unix) => {
+                if !last.is_empty() {
+                    let _ = unix.try_write(last);
+                }
+                close(&SockRef::from(&*unix));
             }
             Self::Tls(tls) => {
                 if !last.is_empty() {
@@ -69,6 +82,13 @@ impl From<TcpStream> for Carrier {
     }
 }
 
+#[cfg(unix)]
+impl From<UnixStream> for Carrier {
+    fn from(unix: UnixStream) -> Self {
+        Self::Unix(unix)
+    }
+}
+
 impl From<TlsStream> for Carrier {
     fn from(tls: TlsStream) -> Self {
         Self::Tls(Box::new(tls))
@@ -80,6 +100,8 @@ impl AsyncRead for Carrier {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
         }
     }
@@ -90,6 +112,8 @@ impl AsyncWrite for Carrier {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, buf),
         }
     }
@@ -98,6 +122,8 @@ impl AsyncWrite for Carrier {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
@@ -105,6 +131,8 @@ impl AsyncWrite for Carrier {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            #[cfg(unix)]
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
     }

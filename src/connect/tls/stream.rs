@@ -177,7 +177,7 @@ mod tests {
     fn tcp(stream: &TlsStream) -> &TcpStream {
         match &stream.carrier {
             Carrier::Tcp(tcp) => tcp,
-            Carrier::Tls(_) => panic!("the stream is inside TLS with a proxy"),
+            _ => panic!("the stream is not TLS over TCP"),
         }
     }
 

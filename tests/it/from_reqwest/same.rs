@@ -96,7 +96,11 @@ fn client_builder(
     let builder = builder.tcp_keepalive_interval(time).tcp_keepalive_interval(Some(time));
     let builder = builder.tcp_keepalive_retries(4).tcp_keepalive_retries(None);
     #[cfg(target_os = "linux")]
+    let builder = builder.interface("eth0");
+    #[cfg(target_os = "linux")]
     let builder = builder.tcp_user_timeout(time).tcp_user_timeout(Some(time)).tcp_user_timeout(None);
+    #[cfg(unix)]
+    let builder = builder.unix_socket("/run/s").unix_socket(std::path::PathBuf::from("/run/s"));
     let builder = builder.redirect(Policy::none()).referer(false);
     let builder = builder.cookie_store(true).cookie_provider(jar);
     let builder = builder.gzip(true).brotli(true).zstd(true).deflate(true);

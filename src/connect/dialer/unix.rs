@@ -1,0 +1,118 @@
+//! The dial over a unix socket: from a path to a connected stream.
+//!
+//! The connection to the socket takes the place of the name lookup and of TCP. TLS is made as in a direct dial, with the host
+//! of the URL. Invariants: no name is looked up, and no address is connected to. So neither the address filter nor an option
+//! of TCP applies: the caller has named the path.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+
+use super::{Dialed, Dialer, end_phase};
+use crate::connect::destination::Destination;
+use crate::connect::error::{DialError, Scope};
+use crate::connect::shortage::shortage;
+use crate::connect::socket_path::SocketPath;
+use crate::connect::stream::Stream;
+use crate::error::{ErrorKind, Phase};
+use crate::time;
+use crate::timings::Rounded;
+use crate::trace::Setup;
+
+impl Dialer {
+    /// Makes one connection over a unix socket.
+    pub(super) async fn dial_by_socket(
+        &self,
+        path: &SocketPath,
+        to: &Destination,
+        tag: Option<&Arc<str>>,
+        setup: &Setup,
+        deadline: Instant,
+    ) -> Result<Dialed, DialError> {
+        if self.connector.is_some() {
+            let message = "a client with a connector uses no unix sockets, because the connector makes the connections: leave one of both out";
+            return Err(DialError::new(ErrorKind::Request, Phase::Queue, message.into(), Scope::Host));
+        }
+        let tls = match to.is_https() {
+            true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
+            false => None,
+        };
+        let phase = setup.unix(path);
+        let connected = tokio::time::timeout_at(deadline.into(), connect(path)).await;
+        let connected = match connected {
+            Ok(Ok(unix)) => Ok(unix),
+            Ok(Err(error)) => Err(failure(path, error).await),
+            Err(_) => Err(too_late(path, self.config.connect_timeout)),
+        };
+        let unix = end_phase(phase, connected)?;
+        let (stream, tls) = match tls {
+            Some(tls) => {
+                let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
+                Box::pin(self.secure(&tls, to, unix, setup, deadline)).await?
+            }
+            None => (Stream::Unix(unix), None),
+        };
+        Ok(Dialed { stream, peer: None, local: None, round_trip: None, seat: None, tls })
+    }
+}
+
+/// Connects to a unix socket. If the server's queue is full, Linux does not let the caller wait, so that this function asks
+/// again until the queue has room.
+async fn connect(path: &SocketPath) -> io::Result<UnixStream> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match UnixStream::connect(path.as_path()).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                time::sleep_until(time::after(time::now(), pause)).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Returns the error of a socket that could not be connected to.
+#[cold]
+async fn failure(path: &SocketPath, error: io::Error) -> DialError {
+    let scope = if shortage(&error).is_some() { Scope::Shortage } else { Scope::Host };
+    let message = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            format!("there is no unix socket {path}: start the server, or correct the path")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "this process may not use the unix socket {path}: run it as a user or in a group that may write to the socket and enter its folders"
+        ),
+        // Linux refuses a connection to a file that is not a socket as it refuses one to a socket without a server.
+        _ if is_other_file(path).await => {
+            format!("the file {path} is not a unix socket: give the path on which the server listens")
+        }
+        io::ErrorKind::ConnectionRefused => {
+            format!("no server listens on the unix socket {path}: start the server")
+        }
+        _ => format!("the client could not connect to the unix socket {path}"),
+    };
+    DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(error)
+}
+
+/// Whether the path is that of a file that is not a socket.
+async fn is_other_file(path: &SocketPath) -> bool {
+    let is_other = |file: std::fs::Metadata| !file.file_type().is_socket();
+    !path.is_abstract() && tokio::fs::metadata(path.as_path()).await.is_ok_and(is_other)
+}
+
+#[cold]
+fn too_late(path: &SocketPath, connect_timeout: Duration) -> DialError {
+    let after = Rounded(connect_timeout);
+    let message = format!(
+        "the server of the unix socket {path} accepted no connection within {after} (connect_timeout): its queue is full"
+    );
+    DialError::new(ErrorKind::Timeout, Phase::Tcp, message, Scope::Host)
+}
+
+/// Time before the first repeated attempt to enter a full queue. The time doubles with each attempt.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// Longest time before a repeated attempt to enter a full queue.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
