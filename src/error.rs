@@ -4,7 +4,9 @@
 //! [`Error`] from their own errors, which stay reachable through [`source`](std::error::Error::source). Invariant: no
 //! message contains a header's value or a URL's credentials.
 
+mod attempt;
 mod excerpt;
+mod redact;
 mod written;
 
 use std::error::Error as StdError;
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 
+pub use self::attempt::{EarlierAttempt, ResendCause};
 pub(crate) use self::excerpt::Excerpt;
+pub(crate) use self::redact::{redacted, without_credentials};
 pub use self::written::Written;
 use crate::redirect::History;
 use crate::timings::{Rounded, Timings};
@@ -64,6 +68,8 @@ struct Inner {
     body: Option<Bytes>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     timings: Option<Timings>,
+    /// The attempts before the attempt that failed. Shared, because most errors have none.
+    earlier: Option<Arc<[EarlierAttempt]>>,
     retry_at: Option<Instant>,
     history: History,
 }
@@ -300,6 +306,12 @@ impl Error {
         self.inner.timings.as_ref()
     }
 
+    /// Returns the attempts that were made before the attempt that failed, in their order. A request that was sent once has
+    /// none.
+    pub fn earlier_attempts(&self) -> &[EarlierAttempt] {
+        self.inner.earlier.as_deref().unwrap_or_default()
+    }
+
     /// Whether a timeout passed: the kind is [`Timeout`](ErrorKind::Timeout) or [`PoolTimeout`](ErrorKind::PoolTimeout).
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind(), ErrorKind::Timeout | ErrorKind::PoolTimeout)
@@ -436,6 +448,7 @@ impl Error {
                 body: None,
                 source: None,
                 timings: None,
+                earlier: None,
                 retry_at: None,
                 history: History::default(),
             }),
@@ -482,6 +495,15 @@ impl Error {
         self
     }
 
+    /// Sets the attempts before the attempt that failed.
+    #[must_use]
+    pub(crate) fn with_earlier(mut self, earlier: &[EarlierAttempt]) -> Self {
+        if !earlier.is_empty() {
+            self.inner.earlier = Some(earlier.into());
+        }
+        self
+    }
+
     /// Sets the method and the URI of the request.
     #[must_use]
     pub(crate) fn with_request(mut self, method: &Method, uri: &Uri) -> Self {
@@ -516,18 +538,6 @@ impl Error {
         self.inner.history = history;
         self
     }
-}
-
-/// Returns a URI without its user and password.
-pub(crate) fn without_credentials(uri: &Uri) -> Uri {
-    let Some(authority) = uri.authority().filter(|a| a.as_str().contains('@')) else { return uri.clone() };
-    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-    let mut parts = uri.clone().into_parts();
-    parts.authority = host.parse().ok();
-    if parts.authority.is_none() {
-        parts.scheme = None;
-    }
-    Uri::from_parts(parts).unwrap_or_default()
 }
 
 impl fmt::Display for Error {

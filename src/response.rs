@@ -24,12 +24,12 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use crate::body::{AnsweredRequest, Body};
 use crate::codec::ResponseHead;
 use crate::codec::shown::{FieldNames, Size};
-use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
+use crate::error::{EarlierAttempt, Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
+use crate::record::Measured;
 use crate::redirect::History;
 use crate::timings::Timings;
-use crate::trace::Measured;
 use crate::upgraded::Upgraded;
 
 /// A response whose head has arrived. The content arrives while the caller reads it.
@@ -299,6 +299,15 @@ impl Response {
     /// timings.
     pub fn timings(&self) -> &Timings {
         self.body.timings().unwrap_or_else(|| self.head.measured.timings())
+    }
+
+    /// Returns the attempts that were made before the attempt that this response answers, in their order. A request that
+    /// was sent once has none.
+    ///
+    /// Requests that a redirect answered are attempts too. The time of all earlier attempts together is
+    /// [`Timings::previous`].
+    pub fn earlier_attempts(&self) -> &[EarlierAttempt] {
+        self.head.measured.earlier()
     }
 
     /// Returns the next piece of the content, or `None` at its end. A piece is never empty.

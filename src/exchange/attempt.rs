@@ -14,6 +14,7 @@ use crate::codec::{CloseReason, CloseReasons, Event, Limits, Machine, ProtocolEr
 use crate::error::{Error, Phase, Written};
 use crate::pool::ConnectionInfo;
 use crate::pool::lease::Lease;
+use crate::record::Amounts;
 
 /// One attempt to send the request and to read its response.
 #[derive(Debug)]
@@ -231,6 +232,17 @@ impl Attempt {
                 Written::All
             }
             _ => Written::Partly,
+        }
+    }
+
+    /// Returns how much was sent and received.
+    pub(super) fn amounts(&self) -> Amounts {
+        Amounts {
+            written: self.written(),
+            sent: self.sent,
+            content_sent: self.content_written(),
+            received: self.wire,
+            content_received: self.received,
         }
     }
 

@@ -23,7 +23,9 @@ impl Exchange {
         if std::thread::panicking() || self.take_what_came() || !self.is_worth_draining() {
             return;
         }
-        self.trace.cancel(time::now());
+        if self.trace.is_watched() {
+            self.cancel();
+        }
         let upto = self.attempt.wire + DRAINED;
         // Reading sets timers, which belong to the connection's own runtime. The caller may be on another runtime, or
         // on no runtime.
