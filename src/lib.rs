@@ -64,7 +64,7 @@ pub use self::pool::{
     ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
     PoolStats, Refusal,
 };
-pub use self::record::{ExchangeOutcome, ExchangeRecord};
+pub use self::record::{ExchangeOutcome, ExchangeRecord, ServerTiming};
 pub use self::request::RequestBuilder;
 #[cfg(feature = "hickory-dns")]
 pub use self::resolver::HickoryResolver;

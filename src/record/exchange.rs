@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::request::Sending;
+use super::server_timing::ServerTiming;
 use crate::codec::ResponseHead;
 use crate::codec::shown::FieldNames;
 use crate::error::{ErrorKind, Phase, ResendCause, Written, redacted, without_credentials};
@@ -172,6 +173,11 @@ impl ExchangeRecord {
     /// came.
     pub fn reason(&self) -> Option<&[u8]> {
         self.response.as_ref()?.reason()
+    }
+
+    /// Returns the metrics of the `Server-Timing` fields: see [`Response::server_timing`](crate::Response::server_timing).
+    pub fn server_timing(&self) -> Vec<ServerTiming> {
+        self.response_headers().map(ServerTiming::of).unwrap_or_default()
     }
 
     /// Returns the number of bytes of content that came, without the framing of chunks and before content codings are
