@@ -347,7 +347,7 @@ impl<'a> Attempts<'a> {
             }
         };
         let (connection, peer) = lease.id_and_peer();
-        exchange.end_attempt(Ended { method, uri, status, failure, cause, connection, peer });
+        exchange.end_attempt(&Ended { method, uri, status, failure, cause, connection, peer });
     }
 
     /// Returns the request of the attempt, for its trace.

@@ -125,12 +125,12 @@ impl RequestTrace {
     #[cold]
     pub(crate) fn end_attempt(
         &mut self,
-        ended: Ended<'_>,
+        ended: &Ended<'_>,
         close: Option<&'static str>,
         now: Instant,
         amounts: impl FnOnce() -> Amounts,
     ) {
-        let Ended { method, uri, status, failure, cause, connection, peer } = ended;
+        let Ended { method, uri, status, failure, cause, connection, peer } = *ended;
         if status.is_some() {
             self.timeline.end.get_or_insert(now);
         } else {

@@ -13,7 +13,7 @@ use handclasp::{
 };
 
 use super::records::{Records, assert_all_same};
-use super::{Loopback, URL, settle};
+use super::{URL, settle};
 use crate::support::recorder::{Recorder, Span, tree};
 use crate::support::scripted::{Peers, Reply, Script};
 use crate::support::until;
@@ -68,6 +68,7 @@ fn case(phase: Phase, builder: ClientBuilder, url: impl Into<String>, trees: [&'
 fn stuck_dials() -> Vec<Case> {
     let silent = server(b"");
     let port = silent.port();
+    #[allow(unused_mut, reason = "without the features, nothing is added")]
     let mut cases = vec![case(
         Phase::Dns,
         Client::builder().dns_resolver(Unknown { answers: false }),
@@ -94,7 +95,7 @@ fn stuck_dials() -> Vec<Case> {
     #[cfg(feature = "rustls")]
     cases.push(case(
         Phase::Tls,
-        Client::builder().dns_resolver(Loopback).tls_danger_accept_invalid_certs(true),
+        Client::builder().dns_resolver(super::Loopback).tls_danger_accept_invalid_certs(true),
         format!("https://a.test:{port}/"),
         ["http.request(queue)", "connection.setup(dns tcp tls)"],
     ));
@@ -105,6 +106,7 @@ fn stuck_dials() -> Vec<Case> {
 /// Returns requests whose dial fails in one phase, with the kind of the error.
 fn failing_dials() -> Vec<(Case, ErrorKind)> {
     let nonsense = server(b"this is neither TLS nor a proxy");
+    #[allow(unused_mut, reason = "without the features, nothing is added")]
     let mut cases = vec![
         (
             case(
@@ -157,7 +159,7 @@ fn assert_setup(spans: &[Span], phase: Phase, kind: &str) {
         _ => "tls",
     };
     let span = spans.iter().rfind(|span| span.name == name).unwrap();
-    let shown = span.field("error.type").or(span.field("outcome"));
+    let shown = span.field("error.type").or_else(|| span.field("outcome"));
     assert!(shown.is_some(), "{kind}: {span:?}");
 }
 
@@ -223,7 +225,7 @@ async fn a_request_that_ends_in_each_phase_of_its_exchange_is_told_alike() {
     ] {
         for is_dropped in [true, false] {
             let (recorder, _guard) = Recorder::start();
-            let peers = Peers::new(Script { accepts, ..Script::new(&[&[reply.clone()]]) });
+            let peers = Peers::new(Script { accepts, ..Script::new(&[std::slice::from_ref(&reply)]) });
             let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
             let client = builder.build().unwrap();
             let request = client.post(URL).timeout(Duration::from_secs(5)).body(vec![b'x'; 2_000]);

@@ -139,7 +139,8 @@ async fn each_attempt_has_a_record_and_all_but_the_last_are_kept_with_the_respon
     let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
     let client = builder.build().unwrap();
     finish(client.get(URL).send().await.unwrap()).await;
-    (recorder.take(), records.take());
+    recorder.take();
+    records.take();
     let response = client.get("http://a.test/{id}").url_template("/{id}").send().await.unwrap();
     let earlier = response.earlier_attempts().to_vec();
     let timings = finish(response).await;
@@ -205,7 +206,8 @@ async fn the_cause_of_each_resend_is_in_the_record() {
         let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
         let client = builder.build().unwrap();
         finish(client.get(URL).send().await.unwrap()).await;
-        (recorder.take(), records.take());
+        recorder.take();
+        records.take();
         let mut request = client.put(URL).body("content");
         if status == 417 {
             request = request.expect_continue();
