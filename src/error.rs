@@ -4,7 +4,9 @@
 //! [`Error`] from their own errors, which stay reachable through [`source`](std::error::Error::source). Invariant: no
 //! message contains a header's value or a URL's credentials.
 
+mod attempt;
 mod excerpt;
+mod redact;
 mod written;
 
 use std::error::Error as StdError;
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 
+pub use self::attempt::{EarlierAttempt, ResendCause};
 pub(crate) use self::excerpt::Excerpt;
+pub(crate) use self::redact::{redacted, without_credentials};
 pub use self::written::Written;
 use crate::redirect::History;
 use crate::timings::{Rounded, Timings};
@@ -64,6 +68,8 @@ struct Inner {
     body: Option<Bytes>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     timings: Option<Timings>,
+    /// The attempts before the attempt that failed. Shared, because most errors have none.
+    earlier: Option<Arc<[EarlierAttempt]>>,
     retry_at: Option<Instant>,
     history: History,
 }
@@ -301,6 +307,12 @@ impl Error {
         self.inner.timings.as_ref()
     }
 
+    /// Returns the attempts that were made before the attempt that failed, in their order. A request that was sent once has
+    /// none.
+    pub fn earlier_attempts(&self) -> &[EarlierAttempt] {
+        self.inner.earlier.as_deref().unwrap_or_default()
+    }
+
     /// Whether a timeout passed: the kind is [`Timeout`](ErrorKind::Timeout) or [`PoolTimeout`](ErrorKind::PoolTimeout).
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind(), ErrorKind::Timeout | ErrorKind::PoolTimeout)
@@ -437,6 +449,7 @@ impl Error {
                 body: None,
                 source: None,
                 timings: None,
+                earlier: None,
                 retry_at: None,
                 history: History::default(),
             }),
@@ -483,6 +496,15 @@ impl Error {
         self
     }
 
+    /// Sets the attempts before the attempt that failed.
+    #[must_use]
+    pub(crate) fn with_earlier(mut self, earlier: &[EarlierAttempt]) -> Self {
+        if !earlier.is_empty() {
+            self.inner.earlier = Some(earlier.into());
+        }
+        self
+    }
+
     /// Sets the method and the URI of the request.
     #[must_use]
     pub(crate) fn with_request(mut self, method: &Method, uri: &Uri) -> Self {
@@ -519,18 +541,6 @@ impl Error {
     }
 }
 
-/// Returns a URI without its user and password.
-pub(crate) fn without_credentials(uri: &Uri) -> Uri {
-    let Some(authority) = uri.authority().filter(|a| a.as_str().contains('@')) else { return uri.clone() };
-    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-    let mut parts = uri.clone().into_parts();
-    parts.authority = host.parse().ok();
-    if parts.authority.is_none() {
-        parts.scheme = None;
-    }
-    Uri::from_parts(parts).unwrap_or_default()
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { method, uri, message, .. } = &*self.inner;
@@ -554,7 +564,7 @@ impl fmt::Debug for Error {
         }
         out.field("request_written", &self.inner.written).field("message", &self.inner.message);
         if let Some(uri) = &self.inner.uri {
-            out.field("uri", uri);
+            out.field("uri", &format_args!("{}", redacted(uri)));
         }
         if let Some(status) = self.inner.status {
             out.field("status", &status);

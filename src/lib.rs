@@ -28,6 +28,7 @@ mod exchange;
 mod pool;
 #[cfg(test)]
 mod random;
+mod record;
 #[cfg(feature = "url")]
 pub mod redirect;
 #[cfg(not(feature = "url"))]
@@ -49,7 +50,7 @@ mod upgraded;
 mod url;
 
 pub use self::body::Body;
-pub use self::call::RequestTarget;
+pub use self::call::{RequestTarget, UrlTemplate};
 pub use self::client::{Client, Reserved, get};
 pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
@@ -57,12 +58,13 @@ pub use self::connect::rustls_0_23;
 pub use self::connect::{AddressFilter, Candidate, Destination, Look, Transport};
 #[cfg(feature = "proxy")]
 pub use self::connect::{NoProxy, Proxy};
-pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
+pub use self::error::{BoxError, EarlierAttempt, Error, ErrorKind, Phase, ResendCause, Result, Written};
 pub use self::exchange::UploadProgress;
 pub use self::pool::{
     ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
     PoolStats, Refusal,
 };
+pub use self::record::{ExchangeOutcome, ExchangeRecord, ServerTiming};
 pub use self::request::RequestBuilder;
 #[cfg(feature = "hickory-dns")]
 pub use self::resolver::HickoryResolver;

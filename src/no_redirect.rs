@@ -26,3 +26,10 @@ impl OwnRedirects {
 /// Stand-in for the redirects that a request has followed. The stand-in is always empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(());
+
+impl History {
+    #[allow(clippy::unused_self, reason = "as in redirect.rs")]
+    pub(crate) fn is_followed(&self) -> bool {
+        false
+    }
+}

@@ -343,6 +343,11 @@ impl History {
         self.0.as_ref().map_or(&[], |chain| &chain.hops)
     }
 
+    /// Whether a redirect was followed.
+    pub(crate) fn is_followed(&self) -> bool {
+        !self.hops().is_empty()
+    }
+
     pub(crate) fn fragment(&self) -> Option<&str> {
         self.0.as_ref()?.fragment.as_deref()
     }

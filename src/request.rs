@@ -10,6 +10,7 @@ mod proxy;
 #[cfg(unix)]
 mod unix;
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
-use crate::call::{OwnSettings, Pinned, RequestTarget, auth};
+use crate::call::{OwnSettings, Pinned, RequestTarget, UrlTemplate, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
@@ -60,6 +61,9 @@ impl RequestBuilder {
         let mut settings = parts.extensions.get::<OwnSettings>().cloned().unwrap_or_default();
         if let Some(target) = parts.extensions.get::<RequestTarget>() {
             settings.target = Some(target.clone());
+        }
+        if let Some(template) = parts.extensions.get::<UrlTemplate>() {
+            settings.template = Some(template.clone());
         }
         Self {
             client,
@@ -368,6 +372,25 @@ impl RequestBuilder {
     /// ```
     pub fn target(mut self, target: RequestTarget) -> Self {
         self.settings.target = Some(target);
+        self
+    }
+
+    /// Sets the template of the URL, such as `/users/{id}`, for spans and [records](crate::ExchangeRecord). By default there
+    /// is none.
+    ///
+    /// The span of the request then has the field `url.template`, and is shown as `GET /users/{id}`. The template should
+    /// have few different values, because tools count requests by it. The next request of a chain of redirects has no
+    /// template. The template is not sent.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client, id: u32) -> handclasp::Result<()> {
+    /// let url = format!("http://example.org/users/{id}");
+    /// let user = client.get(url).url_template("/users/{id}").send().await?.text().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn url_template(mut self, template: impl Into<Cow<'static, str>>) -> Self {
+        self.settings.template = Some(UrlTemplate::new(template));
         self
     }
 

@@ -24,12 +24,12 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use crate::body::{AnsweredRequest, Body};
 use crate::codec::ResponseHead;
 use crate::codec::shown::{FieldNames, Size};
-use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
+use crate::error::{EarlierAttempt, Error, ErrorKind, Phase, Result, Written, redacted};
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
+use crate::record::{Measured, ServerTiming};
 use crate::redirect::History;
 use crate::timings::Timings;
-use crate::trace::Measured;
 use crate::upgraded::Upgraded;
 
 /// A response whose head has arrived. The content arrives while the caller reads it.
@@ -66,6 +66,8 @@ pub struct Collected {
     pub trailers: Option<HeaderMap>,
     /// Timings from the call to the end of the content.
     pub timings: Timings,
+    /// The attempts before the attempt that was answered: see [`Response::earlier_attempts`].
+    pub earlier_attempts: Vec<EarlierAttempt>,
     /// The connection that carried the request.
     pub connection: ConnectionInfo,
     /// The request that was answered, for errors.
@@ -81,6 +83,7 @@ impl fmt::Debug for Collected {
             .field("body", &Size(self.body.len()))
             .field("trailers", &self.trailers.as_ref().map(FieldNames))
             .field("timings", &self.timings)
+            .field("earlier_attempts", &self.earlier_attempts)
             .field("connection", &self.connection)
             .finish()
     }
@@ -301,6 +304,30 @@ impl Response {
         self.body.timings().unwrap_or_else(|| self.head.measured.timings())
     }
 
+    /// Returns the metrics of the `Server-Timing` fields, in their order: what the server says about its own time
+    /// (<https://www.w3.org/TR/server-timing/>). At most 64 metrics are read, and malformed metrics are left out.
+    ///
+    /// ```
+    /// # let made = http::Response::builder().header("server-timing", "db;dur=53.2;desc=\"two queries\", cache").body("").unwrap();
+    /// # let response = handclasp::Response::from(made);
+    /// // `response` has the field `server-timing: db;dur=53.2;desc="two queries", cache`.
+    /// let metrics = response.server_timing();
+    /// assert_eq!((&*metrics[0].name, metrics[0].duration.unwrap().as_micros()), ("db", 53_200));
+    /// assert_eq!((&*metrics[1].name, metrics[1].duration), ("cache", None));
+    /// ```
+    pub fn server_timing(&self) -> Vec<ServerTiming> {
+        ServerTiming::of(self.headers())
+    }
+
+    /// Returns the attempts that were made before the attempt that this response answers, in their order. A request that
+    /// was sent once has none.
+    ///
+    /// Requests that a redirect answered are attempts too. The time of all earlier attempts together is
+    /// [`Timings::previous`].
+    pub fn earlier_attempts(&self) -> &[EarlierAttempt] {
+        self.head.measured.earlier()
+    }
+
     /// Returns the next piece of the content, or `None` at its end. A piece is never empty.
     ///
     /// # Cancel safety
@@ -411,11 +438,12 @@ impl Response {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
+        let earlier_attempts = self.earlier_attempts().to_vec();
         let Head { received, connection, sent, requested, .. } = *self.head;
         let (status, headers) = (received.status, received.into_headers());
         let (method, uri) = sent.unwrap_or_default();
         let request = AnsweredRequest { method, uri, history: requested.history };
-        Ok(Collected { status, headers, body, trailers, timings, connection, request })
+        Ok(Collected { status, headers, body, trailers, timings, earlier_attempts, connection, request })
     }
 
     /// Returns the trailer fields, or `None` if there are none. Content that has not been read is read and dropped.
@@ -544,7 +572,7 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.head.received.status)
             .field("version", &self.head.received.version)
-            .field("uri", &without_credentials(self.uri()))
+            .field("uri", &format_args!("{}", redacted(self.uri())))
             .field("connection", &self.head.connection.id())
             .field("body", &self.body)
             .finish_non_exhaustive()

@@ -39,7 +39,6 @@ pub(crate) fn wall() -> SystemTime {
 }
 
 /// A time of day.
-#[cfg(feature = "cookies")]
 pub(crate) type Wall = SystemTime;
 
 /// Returns the number of seconds from the beginning of 1970, for dates that servers set.

@@ -260,20 +260,24 @@ const BELOW: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["call", "client", "codec", "connect", "cookie", "exchange", "pool", "redirect", "resolver", "url"],
+        &[
+            "call", "client", "codec", "connect", "cookie", "exchange", "pool", "record", "redirect",
+            "resolver", "url",
+        ],
     ),
     ("request", &["body", "call", "client", "codec", "connect", "redirect", "response", "url"]),
     (
         "call",
         &[
-            "basic", "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response",
-            "upgraded", "url",
+            "basic", "body", "codec", "connect", "cookie", "exchange", "pool", "record", "redirect",
+            "response", "upgraded", "url",
         ],
     ),
-    ("response", &["body", "codec", "cookie", "exchange", "pool", "redirect", "upgraded"]),
+    ("response", &["body", "codec", "cookie", "exchange", "pool", "record", "redirect", "upgraded"]),
     // A received body holds the exchange that reads the body. A received body may also be sent as the body of another request.
-    ("body", &["codec", "exchange", "redirect"]),
-    ("exchange", &["body", "codec", "connect", "pool"]),
+    ("body", &["codec", "exchange", "record", "redirect"]),
+    ("exchange", &["body", "codec", "connect", "pool", "record"]),
+    ("record", &["codec", "pool"]),
     ("upgraded", &["connect", "pool"]),
     ("pool", &["connect"]),
     // The look at an idle connection discards line ends, as the codec does before a response.

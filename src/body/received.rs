@@ -11,9 +11,9 @@ use http_body::SizeHint;
 
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, UploadProgress};
+use crate::record::Measured;
 use crate::redirect::History;
 use crate::timings::Timings;
-use crate::trace::Measured;
 
 /// A response's content.
 pub(super) struct Received {

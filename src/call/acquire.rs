@@ -23,10 +23,35 @@ use crate::timer::{RuntimeGone, Timer};
 pub(super) enum Waited {
     Granted(Lease),
     Refused(NotGranted),
-    /// The limit has passed. The error is made from the wait.
-    TimedOut(Wait),
+    /// The limit has passed.
+    TimedOut,
     /// The runtime has no timers.
     NoTimers,
+}
+
+/// A wait and the exchange that waits. When the wait ends, or is dropped, the trace learns which dial the request has
+/// begun, and how far a dial has come that the request stops waiting for.
+struct Waiting<'a> {
+    wait: Wait,
+    exchange: &'a mut Exchange,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Self { wait, exchange } = self;
+        let trace = exchange.trace();
+        if !trace.is_watched() {
+            return;
+        }
+        if let Some(setup) = wait.begun() {
+            trace.began_dial(&setup);
+        }
+        if !wait.is_over()
+            && let Some(setup) = wait.dial()
+        {
+            trace.dial_seen(&setup);
+        }
+    }
 }
 
 /// The timeout that passes first and that ends the wait.
@@ -57,21 +82,22 @@ impl Attempts<'_> {
         let since = exchange.trace().attempt_started();
         let limit = self.limit(since, exchange);
         let (pool, route, fresh) = (&self.call.env.pool, self.route, self.fresh);
-        let waited = wait_until(pool, route, fresh, limit.at, wait, |cx| self.close_overdue(cx));
+        let mut waiting = Waiting { wait, exchange };
+        let waited = wait_until(pool, route, fresh, limit.at, &mut waiting.wait, |cx| self.close_overdue(cx));
         match waited.await? {
             Waited::Granted(lease) => {
                 if let Some(setup) = lease.setup() {
-                    exchange.trace().dial_ended(setup);
+                    waiting.exchange.trace().dial_seen(setup);
                 }
                 Ok(lease)
             }
             Waited::Refused(NotGranted::Shutdown | NotGranted::Withdrawn) => Err(Error::shutdown()),
             Waited::Refused(NotGranted::Failed(error, setup)) => {
-                exchange.trace().dial_ended(&setup);
+                waiting.exchange.trace().dial_seen(&setup);
                 Err(error.into_error())
             }
             Waited::NoTimers => Err(DialError::no_timers().into_error()),
-            Waited::TimedOut(wait) => Err(timed_out(&wait, limit, exchange)),
+            Waited::TimedOut => Err(timed_out(&waiting.wait, limit, waiting.exchange)),
         }
     }
 
@@ -108,7 +134,7 @@ pub(super) async fn wait_until(
     route: RouteRef<'_>,
     fresh: Option<Duration>,
     at: Instant,
-    mut wait: Wait,
+    wait: &mut Wait,
     mut meanwhile: impl FnMut(&mut Context<'_>),
 ) -> Result<Waited> {
     let mut timer = Timer::default();
@@ -125,13 +151,13 @@ pub(super) async fn wait_until(
             .await
         };
         match granted {
-            Ok(Err(NotGranted::Withdrawn)) => match pool.checkout(route, fresh, Some(&wait), time::now())? {
+            Ok(Err(NotGranted::Withdrawn)) => match pool.checkout(route, fresh, Some(wait), time::now())? {
                 Ok(lease) => break Waited::Granted(lease),
-                Err(next) => wait = next,
+                Err(next) => *wait = next,
             },
             Ok(Ok(lease)) => break Waited::Granted(lease),
             Ok(Err(refused)) => break Waited::Refused(refused),
-            Err(Ok(())) => break Waited::TimedOut(wait),
+            Err(Ok(())) => break Waited::TimedOut,
             Err(Err(RuntimeGone)) => break Waited::NoTimers,
         }
     };
@@ -149,9 +175,9 @@ fn timed_out(wait: &Wait, limit: Limit, exchange: &mut Exchange) -> Error {
         LimitedBy::Total => ("the request did not complete", "timeout"),
     };
     let dial = wait.dial();
-    if let Some(dial) = dial {
+    if let Some(dial) = &dial {
         exchange.trace().dial_seen(dial);
     }
-    let phase = dial.and_then(|dial| dial.latest()).unwrap_or(Phase::Queue);
+    let phase = dial.and_then(|dial| dial.milestones().latest()).unwrap_or(Phase::Queue);
     Error::timeout(phase, limit.after, what, setting)
 }

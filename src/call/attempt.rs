@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::EXPECT;
@@ -16,19 +16,19 @@ use http::{StatusCode, Version};
 use super::head::{Names, binds_connection};
 use super::hop::Next;
 use super::resend::{self, Decision, End, Facts};
-use super::{Call, Environment, Hop, http10, reserve};
+use super::{Call, Environment, Hop, UrlTemplate, http10, reserve};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
 use crate::connect::Via;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Phase, ResendCause, Result};
 use crate::exchange::timeout::Deadline;
 use crate::exchange::{Exchange, Failure, Upload};
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{Doubted, DropReason, Early, Wait};
+use crate::record::{Ended, RequestTrace, Sending};
 use crate::response::{Head, Requested, Response};
 use crate::time;
-use crate::trace::RequestTrace;
 use crate::upgraded::Upgraded;
 
 /// The attempts of a request to one URL.
@@ -90,9 +90,12 @@ impl Call<'_> {
     /// Begins the request's trace. Returns the exchange that all attempts and hops share.
     #[inline]
     pub(super) fn open(&self, body: Body, port: u16) -> Exchange {
-        let Call { env, method, uri, settings, .. } = self;
+        let Call { env, settings, .. } = self;
         let now = time::now();
-        let trace = RequestTrace::begin(method, uri, port, now);
+        let trace = match env.request.on_exchange.is_some() || RequestTrace::has_subscriber() {
+            false => RequestTrace::unwatched(now),
+            true => self.begin_watched(port, now),
+        };
         let total = settings.timeout.or(env.request.timeout).flatten();
         let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
         let has_total = deadline.is_some();
@@ -101,6 +104,15 @@ impl Call<'_> {
             Some(own) => own.exchange.or(env.exchange.timeouts, has_total),
         };
         Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
+    }
+
+    /// Begins the trace of a request that a subscriber or a function of the caller may watch.
+    #[cold]
+    fn begin_watched(&self, port: u16, now: Instant) -> RequestTrace {
+        let Call { env, method, uri, settings, .. } = self;
+        let (template, hook) = (settings.template.as_ref(), env.request.on_exchange.as_ref());
+        let sending = Sending { method, uri, port, template: template.map(UrlTemplate::as_str), hook };
+        RequestTrace::begin(&sending, now)
     }
 }
 
@@ -278,8 +290,10 @@ impl<'a> Attempts<'a> {
         let end = self.end(&outcome, exchange);
         let decision = resend::decide(&self.facts(end, exchange));
         if decision != Decision::Done
+            && let Some(cause) = cause(end)
             && let Some(dead) = exchange.detach()
         {
+            self.end_attempt(&outcome, cause, &dead, exchange);
             let early = match outcome {
                 Outcome::TooSoon(early) => Some(early),
                 _ => None,
@@ -341,6 +355,30 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// Ends the trace of an attempt that another attempt follows.
+    #[cold]
+    fn end_attempt(&self, outcome: &Outcome, cause: ResendCause, lease: &Lease, exchange: &mut Exchange) {
+        let (method, uri) = (self.call.method, self.call.uri);
+        let (status, failure) = match outcome {
+            Outcome::Answered(head) => (Some(head.status), None),
+            Outcome::TooSoon(_) => (None, Some((ErrorKind::Protocol, Some(Phase::Wait)))),
+            Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => {
+                (None, Some((error.kind(), error.phase())))
+            }
+        };
+        let (connection, peer) = lease.id_and_peer();
+        exchange.end_attempt(&Ended { method, uri, status, failure, cause, connection, peer });
+    }
+
+    /// Returns the request of the attempt, for its trace.
+    fn sending(&self) -> Sending<'_> {
+        let Hop { env, method, uri, settings, .. } = &self.call;
+        // The template describes the first URL of the call.
+        let template = settings.template.as_ref().filter(|_| !self.call.history.is_followed());
+        let (template, hook) = (template.map(UrlTemplate::as_str), env.request.on_exchange.as_ref());
+        Sending { method, uri, port: self.route.port(), template, hook }
+    }
+
     /// Closes the connection of this attempt, and makes the exchange ready for the next one. If the answer came too
     /// soon, keeps the connection instead, until the request is answered on another connection.
     #[cold]
@@ -362,7 +400,7 @@ impl<'a> Attempts<'a> {
             }
         }
         let why = exchange.close_reason();
-        exchange.trace().resent(time::now());
+        exchange.begin_again(&self.sending());
         exchange.restart();
         let (waiting, doubted) = match early {
             Some(early) => dead.redial_in_doubt(early, why),
@@ -410,6 +448,18 @@ impl<'a> Attempts<'a> {
         };
         Finished::Complete(Response::new(head, body))
     }
+}
+
+/// Returns the reason for which another attempt follows an attempt that ended by `end`.
+fn cause(end: End) -> Option<ResendCause> {
+    Some(match end {
+        End::Lost => ResendCause::ConnectionLost,
+        End::Premature => ResendCause::Unsolicited,
+        End::TooSoon => ResendCause::TooSoon,
+        End::RequestTimeout => ResendCause::RequestTimeout,
+        End::ExpectationFailed { .. } => ResendCause::ExpectationFailed,
+        End::Answered | End::Failed => return None,
+    })
 }
 
 /// Returns the reason for which an attempt that ended by `end` closes its connection.

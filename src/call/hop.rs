@@ -20,6 +20,7 @@ use crate::{
     call::RequestTarget,
     error::{Error, ErrorKind, Phase},
     pool::key::RouteRef,
+    record::Sending,
     redirect::Hop,
     time,
 };
@@ -99,13 +100,17 @@ impl Call<'_> {
     /// connection.
     #[cfg(feature = "url")]
     pub(super) async fn go_on(&mut self, next: Next, exchange: &mut Exchange) {
-        exchange.end_hop();
+        let status = self.history.hops().last().map(Hop::status);
+        exchange.end_hop(self.method, self.uri, status);
         if next.is_same_origin {
             exchange.drain_here().await;
         }
         (*self.method, *self.uri) = (next.method, next.uri);
         let port = RouteRef::of(self.uri).map_or(0, |route| route.port());
-        let trace = exchange.trace().next_hop(self.method, self.uri, port, time::now());
+        // The template of the call describes its first URL.
+        let hook = self.env.request.on_exchange.as_ref();
+        let sending = Sending { method: self.method, uri: self.uri, port, template: None, hook };
+        let trace = exchange.trace().next_attempt(&sending, time::now());
         let body = (!next.keeps_content).then(Body::empty);
         exchange.next_hop(body, trace).abandon();
     }

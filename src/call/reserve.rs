@@ -38,15 +38,17 @@ impl Environment {
         loop {
             let lease = match found {
                 Ok(lease) => lease,
-                Err(wait) => match acquire::wait_until(pool, route, fresh, limit.at, wait, |_| {}).await? {
-                    Waited::Granted(lease) => lease,
-                    Waited::Refused(NotGranted::Failed(error, _)) => return Err(error.into_error()),
-                    Waited::Refused(NotGranted::Shutdown | NotGranted::Withdrawn) => {
-                        return Err(Error::shutdown());
+                Err(mut wait) => {
+                    match acquire::wait_until(pool, route, fresh, limit.at, &mut wait, |_| {}).await? {
+                        Waited::Granted(lease) => lease,
+                        Waited::Refused(NotGranted::Failed(error, _)) => return Err(error.into_error()),
+                        Waited::Refused(NotGranted::Shutdown | NotGranted::Withdrawn) => {
+                            return Err(Error::shutdown());
+                        }
+                        Waited::NoTimers => return Err(DialError::no_timers().into_error()),
+                        Waited::TimedOut => return Err(wait.timed_out(limit.after)),
                     }
-                    Waited::NoTimers => return Err(DialError::no_timers().into_error()),
-                    Waited::TimedOut(wait) => return Err(wait.timed_out(limit.after)),
-                },
+                }
             };
             match Reservation::new(lease, origin, route, fresh) {
                 Ok((reservation, info)) => return Ok((Pinned(reservation), info)),

@@ -1,5 +1,6 @@
 //! Settings of calls: the settings of a client and the settings of one request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::connect::{AddressFilter, Ways};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
+use crate::record::OnExchange;
 use crate::redirect::{OwnRedirects, Redirects};
 use crate::url::Base;
 
@@ -39,6 +41,7 @@ pub(crate) struct RequestConfig {
     /// The URL to which the URLs of requests are joined.
     pub(crate) base: Base,
     pub(crate) on_request: Option<OnRequest>,
+    pub(crate) on_exchange: Option<OnExchange>,
     /// Spelling of the names of request fields. Boxed because few clients have a spelling: keeps the settings small.
     pub(crate) spelling: Option<Box<Spelling>>,
     /// The content codings that are asked for and decoded.
@@ -70,6 +73,7 @@ impl Default for RequestConfig {
             https_only: false,
             base: Base::default(),
             on_request: None,
+            on_exchange: None,
             spelling: None,
             codings: Codings::default(),
             ways: Ways::NONE,
@@ -93,6 +97,7 @@ impl fmt::Debug for RequestConfig {
             .field("https_only", &self.https_only)
             .field("base", &self.base)
             .field("on_request", &self.on_request)
+            .field("on_exchange", &self.on_exchange)
             .field("spelling", &self.spelling)
             .field("codings", &self.codings)
             .field("ways", &self.ways)
@@ -118,6 +123,8 @@ pub(crate) struct Settings {
     pub(crate) timeouts: Option<OwnTimeouts>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
+    /// Template of the request's URL, for spans and records.
+    pub(crate) template: Option<UrlTemplate>,
     pub(crate) redirect: OwnRedirects,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
@@ -142,6 +149,7 @@ impl Deref for OwnSettings {
             timeouts: None,
             target: None,
             isolation: None,
+            template: None,
             redirect: OwnRedirects::NONE,
             is_raw: false,
             ways: Ways::NONE,
@@ -182,6 +190,31 @@ pub enum RequestTarget {
     /// `host:port`, for the destination of the tunnel that CONNECT requests from a proxy. This destination replaces the
     /// host and port of the URL, and the value of the Host field. Only CONNECT can have this form.
     Authority(String),
+}
+
+/// The template of a request's URL, such as `/users/{id}`, for spans and records.
+///
+/// [`RequestBuilder::url_template`](crate::RequestBuilder::url_template) sets the template of a request. A request for
+/// [`Client::execute`](crate::Client::execute) may have a template among its extensions:
+///
+/// ```
+/// let request = http::Request::get("http://example.org/users/17")
+///     .extension(handclasp::UrlTemplate::new("/users/{id}"))
+///     .body(handclasp::Body::empty());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UrlTemplate(Cow<'static, str>);
+
+impl UrlTemplate {
+    /// Returns a template. The template should have few different values, because tools count requests by it.
+    pub fn new(template: impl Into<Cow<'static, str>>) -> Self {
+        Self(template.into())
+    }
+
+    /// Returns the template as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for RequestTarget {

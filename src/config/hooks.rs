@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ClientBuilder;
 use crate::call::OnRequest;
 use crate::codec::Spelling;
+use crate::record::ExchangeRecord;
 
 /// # Hooks
 impl ClientBuilder {
@@ -37,6 +38,31 @@ impl ClientBuilder {
         hook: impl Fn(&mut http::request::Parts, u32) + Send + Sync + 'static,
     ) -> Self {
         self.request.on_request = Some(OnRequest(Arc::new(hook)));
+        self
+    }
+}
+
+/// # Records
+impl ClientBuilder {
+    /// Adds a function that gets the [record](crate::ExchangeRecord) of each attempt when the attempt ends: at the end of
+    /// the response's content, at an error, and when the request or its response is dropped.
+    ///
+    /// A request that is sent again, and each request of a chain of redirects, is an attempt of its own. The functions of
+    /// several calls are called in the order of the calls. The function runs in the task that ends the attempt, without
+    /// any lock of the client, and must not block. After a complete response, the connection is already free for other
+    /// requests. A panic of the function is reported by the panic hook and goes no further.
+    ///
+    /// A response that is dropped unread ends its attempt at that moment, even if the rest of the response is read in the
+    /// background. Without a function, no record is made.
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().on_exchange(|record| {
+    ///     let status = record.status().map_or(0, |status| status.as_u16());
+    ///     println!("{} {} {status} {}", record.method(), record.redacted_url(), record.timings());
+    /// });
+    /// ```
+    pub fn on_exchange(mut self, hook: impl Fn(&ExchangeRecord) + Send + Sync + 'static) -> Self {
+        self.request.on_exchange.get_or_insert_default().add(hook);
         self
     }
 }

@@ -14,6 +14,7 @@ use crate::codec::{CloseReason, CloseReasons, Event, Limits, Machine, ProtocolEr
 use crate::error::{Error, Phase, Written};
 use crate::pool::ConnectionInfo;
 use crate::pool::lease::Lease;
+use crate::record::Amounts;
 
 /// One attempt to send the request and to read its response.
 #[derive(Debug)]
@@ -231,6 +232,19 @@ impl Attempt {
                 Written::All
             }
             _ => Written::Partly,
+        }
+    }
+
+    /// Returns how much was sent and received.
+    pub(super) fn amounts(&self) -> Amounts {
+        // Content that is gathered was not passed to the caller yet.
+        let gathered = if self.is_gathering() { self.incoming.len() as u64 } else { 0 };
+        Amounts {
+            written: self.written(),
+            sent: self.sent,
+            content_sent: self.content_written(),
+            received: self.wire,
+            content_received: self.received + gathered,
         }
     }
 

@@ -23,7 +23,9 @@ impl Exchange {
         if std::thread::panicking() || self.take_what_came() || !self.is_worth_draining() {
             return;
         }
-        self.trace.cancel(time::now());
+        if self.trace.is_watched() {
+            self.cancel();
+        }
         let upto = self.attempt.wire + DRAINED;
         // Reading sets timers, which belong to the connection's own runtime. The caller may be on another runtime, or
         // on no runtime.
@@ -72,9 +74,13 @@ impl Exchange {
         }
         self.attempt.incoming.scatter();
         while let Ok(Some(event)) = self.attempt.machine.decode(self.attempt.incoming.bytes()) {
-            if let Event::End = event {
-                self.conclude(time::now());
-                return true;
+            match event {
+                Event::Data(data) => self.attempt.received += data.len() as u64,
+                Event::End => {
+                    self.conclude(time::now());
+                    return true;
+                }
+                _ => {}
             }
         }
         false

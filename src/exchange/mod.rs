@@ -47,8 +47,8 @@ use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, DropReason, Early};
+use crate::record::{Ended, Measured, RequestTrace, Sending};
 use crate::time;
-use crate::trace::{Measured, RequestTrace};
 
 /// The settings of an exchange.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +166,9 @@ impl Exchange {
             .machine
             .encode_head(&head, &mut attempt.outgoing.framing)
             .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
+        if self.trace.is_watched() {
+            self.trace.encoded(&attempt.outgoing.framing, head.headers);
+        }
         if *head.method == Method::CONNECT {
             // A refused CONNECT also closes the connection, because the proxy may already have begun a tunnel.
             attempt.machine.close_after(CloseReason::Tunnel);
@@ -218,13 +221,32 @@ impl Exchange {
         self.upload.is_replayable()
     }
 
-    /// Ends the trace of a hop that a redirect has answered. The redirect's content does not count, because nobody reads
-    /// this content.
+    /// Ends the trace of an attempt that another attempt follows. The content of the response does not count, because
+    /// nobody reads this content.
+    #[cold]
+    pub(crate) fn end_attempt(&mut self, ended: &Ended<'_>) {
+        let (close, now) = (self.close_reason(), self.ended_at(ended));
+        self.trace.end_attempt(ended, close, now, || self.attempt.amounts());
+    }
+
+    /// Ends the trace of a request that a redirect has answered.
     #[cfg(feature = "url")]
-    pub(crate) fn end_hop(&mut self) {
+    pub(crate) fn end_hop(&mut self, method: &Method, uri: &http::Uri, status: Option<StatusCode>) {
         self.set_answered();
-        let (close, now) = (self.close_reason(), self.trace.head_at().unwrap_or_else(time::now));
-        self.trace.complete(self.attempt.received, close, now);
+        let (connection, peer) = self.lease().map_or((0, None), Lease::id_and_peer);
+        let (cause, failure) = (crate::error::ResendCause::Redirect, None);
+        self.end_attempt(&Ended { method, uri, status, failure, cause, connection, peer });
+    }
+
+    /// Returns the time at which an attempt ended: the time of its response head, or now without a response.
+    fn ended_at(&self, ended: &Ended<'_>) -> Instant {
+        self.trace.head_at().filter(|_| ended.status.is_some()).unwrap_or_else(time::now)
+    }
+
+    /// Begins the trace of an attempt that sends the request again.
+    #[cold]
+    pub(crate) fn begin_again(&mut self, sending: &Sending<'_>) {
+        self.trace = self.trace.next_attempt(sending, time::now());
     }
 
     /// Makes the exchange ready for the next hop, whose trace is `trace`. With `body`, this body replaces the request's
@@ -267,7 +289,7 @@ impl Exchange {
                     // Most heads are complete with the first read. The time of the first byte is then used for the
                     // head too, which avoids a second reading of the clock.
                     let at = self.trace.head_at().filter(|_| !self.attempt.is_split);
-                    self.trace.head(head.status, unwritten, at.unwrap_or_else(time::now));
+                    self.trace.head(&head, unwritten, at.unwrap_or_else(time::now));
                     return Poll::Ready(Ok(head));
                 }
                 Ok(Some(Event::Informational(head))) => {
@@ -316,7 +338,7 @@ impl Exchange {
             self.attempt.machine.set_reused();
         }
         let info = lease.begin(now);
-        self.trace.assigned(info.id(), info.is_reused(), now);
+        self.trace.assigned(&info, now);
         *stage = Stage::Begun(Some(info));
         match self.poll_upload(cx) {
             Poll::Ready(sent) => Ok(sent?),
@@ -396,7 +418,7 @@ impl Exchange {
             return None;
         }
         let now = self.trace.head_at().unwrap_or_else(time::now);
-        self.trace.complete(self.attempt.received, self.close_reason(), now);
+        self.trace.complete(self.close_reason(), now, || self.attempt.amounts());
         let lease = self.detach()?;
         Some((lease, self.attempt.incoming.bytes().split().freeze()))
     }
@@ -543,8 +565,16 @@ impl Exchange {
     /// Ends the trace with `error`. Returns the error, with the request's timings and the amount of the request that
     /// was written.
     pub(crate) fn error(&mut self, error: Error) -> Error {
-        let is_head_received = self.attempt.machine.is_head_received();
-        self.trace.fail(error.with_written(self.written), is_head_received, time::now())
+        let (is_head_received, close) = (self.attempt.machine.is_head_received(), self.close_reason());
+        let error = error.with_written(self.written);
+        self.trace.fail(error, is_head_received, close, time::now(), || self.attempt.amounts())
+    }
+
+    /// Ends the trace, because the caller does not want any more of the response.
+    #[cold]
+    fn cancel(&mut self) {
+        let (is_head_received, close) = (self.attempt.machine.is_head_received(), self.close_reason());
+        self.trace.cancel(is_head_received, close, time::now(), || self.attempt.amounts());
     }
 
     /// Closes the connection, and returns the error of the failure that ends the exchange.
@@ -561,6 +591,11 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.take_what_came();
+        }
+        if self.trace.is_watched() {
+            // The connection is free before the caller's code runs.
+            drop(self.connection.take());
+            self.cancel();
         }
     }
 }

@@ -250,9 +250,16 @@ impl Exchange {
         Failure::Lost(Error::new(ErrorKind::ConnectionLost, message).in_phase(phase).because(source))
     }
 
-    /// Ends the exchange after a complete response: gives the connection back or closes the connection, as the codec's
-    /// verdict says.
+    /// Ends the exchange after a complete response. The trace ends after the connection was given back, so that the
+    /// caller's code does not delay the next request.
     pub(super) fn conclude(&mut self, now: Instant) {
+        let why = self.give_back(now);
+        self.trace.complete(why, now, || self.attempt.amounts());
+    }
+
+    /// Gives the connection back or closes the connection, as the codec's verdict says. Returns the reason that forbids the
+    /// reuse of the connection, if there is one.
+    fn give_back(&mut self, now: Instant) -> Option<&'static str> {
         // The server may have answered while a part of the request was still waiting in the exchange or in the stream.
         let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
         let attempt = &mut self.attempt;
@@ -268,8 +275,7 @@ impl Exchange {
             Verdict::Close(reasons) => explain(reasons),
             Verdict::Reuse | Verdict::Unfinished => None,
         };
-        self.trace.complete(attempt.received, why, now);
-        let Some(Connection { mut lease, .. }) = self.connection.take() else { return };
+        let Some(Connection { mut lease, .. }) = self.connection.take() else { return why };
         lease.note_size(attempt.wire);
         let look = match lease.conn().stream.look_inside() {
             Look::Spoke => lease.conn().look(),
@@ -281,9 +287,16 @@ impl Exchange {
                     let said = attempt.machine.keep_alive();
                     let stay = said.timeout.map(|timeout| timeout.saturating_sub(MARGIN));
                     lease.checkin(stay, said.max, now);
+                    why
                 }
-                Look::Closed => lease.bury(DropReason::PeerClosed),
-                Look::Spoke => lease.bury(DropReason::Unsolicited),
+                Look::Closed => {
+                    lease.bury(DropReason::PeerClosed);
+                    Some("the server closed the connection")
+                }
+                Look::Spoke => {
+                    lease.bury(DropReason::Unsolicited);
+                    Some(CloseReason::Surplus.explain())
+                }
             },
             Verdict::Close(reasons) => {
                 let reason = match surplus {
@@ -293,8 +306,12 @@ impl Exchange {
                     _ => DropReason::Unsolicited,
                 };
                 lease.bury_because(reason, why);
+                why
             }
-            Verdict::Unfinished => lease.bury(DropReason::Failed),
+            Verdict::Unfinished => {
+                lease.bury(DropReason::Failed);
+                why
+            }
         }
     }
 }

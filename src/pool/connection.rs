@@ -23,7 +23,7 @@ use super::{PoolInner, Runtime};
 use crate::connect::{Look, Seat, Stream, TlsInfo};
 use crate::time;
 use crate::timer::Timer;
-use crate::trace::Setup;
+use crate::trace::{Setup, SpanId};
 
 /// One connection, in two parts: `conn` moves to the request that uses the connection, and `fixed` stays reachable
 /// from the pool.
@@ -90,6 +90,8 @@ pub(super) struct Fixed {
     pub(super) seat: Option<Seat>,
     /// Parameters of the TLS handshake. `None` for http, or if a custom connector made the connection.
     pub(super) tls: Option<Arc<TlsInfo>>,
+    /// The span of the dial, to which the spans of requests are linked. `None` if no subscriber wanted the span.
+    setup_span: Option<SpanId>,
 }
 
 /// The state of the request under way on a connection, for `Pool::stats`. The policy counts a request only when its use
@@ -352,6 +354,11 @@ impl ConnectionInfo {
         Self { fixed: None, ordinal: 0, reused: false, begun: time::now() }
     }
 
+    /// Returns the span of the dial that made the connection.
+    pub(crate) fn setup_span(&self) -> Option<SpanId> {
+        self.fixed.as_ref()?.setup_span.clone()
+    }
+
     /// Returns the connection's number, counted from 1. The number is unique among the connections of this client.
     ///
     /// The number is 0 for a response that was made from an [`http::Response`], which did not come over a connection. Its
@@ -451,6 +458,7 @@ impl Connection {
             local,
             seat,
             tls,
+            setup_span: setup.span().id(),
         };
         let conn = Conn {
             stream,

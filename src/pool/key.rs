@@ -133,13 +133,12 @@ impl<'a> RouteRef<'a> {
     #[cold]
     fn through(self, via: &'a Via) -> Self {
         match via {
-            Via::Direct => Self { via: None, ..self },
             Via::Forward(proxy) => Self {
                 tag: self.tag,
                 via: Some(via),
                 ..Self::new(false, proxy.host(), proxy.port(), proxy.authority(), false)
             },
-            Via::Tunnel(_) | Via::Unix(_) => Self { via: Some(via), ..self },
+            _ => Self { via: Some(via), ..self },
         }
     }
 

@@ -4,6 +4,7 @@
 //! into a new dial, or dropped in the middle of an exchange. This file knows nothing of HTTP. Invariants: no lock is held
 //! while a socket is closed. While no task polls the lease, its connection is parked where a shutdown can close it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -176,6 +177,11 @@ impl Lease {
     /// Whether the connection was used or idle before, so that the server may have closed the connection.
     pub(crate) fn is_reused(&self) -> bool {
         self.conn.as_ref().is_some_and(|conn| self.progress.is_reused(conn))
+    }
+
+    /// Returns the number of the connection and the address of the peer.
+    pub(crate) fn id_and_peer(&self) -> (u64, Option<SocketAddr>) {
+        self.fixed.as_ref().map_or((0, None), |fixed| (fixed.id, fixed.peer))
     }
 
     /// Returns the record of how the connection was made, if the current request is the first on the connection.

@@ -19,7 +19,7 @@ use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
 use crate::timings::Rounded;
-use crate::trace::{Milestones, Setup};
+use crate::trace::Setup;
 
 /// The gift that is delivered to a waiter: a connection, or the news that no connection comes.
 #[derive(Debug)]
@@ -82,11 +82,19 @@ impl Wait {
         }
     }
 
-    /// Returns the progress of the dial that was begun for this request, or of the dial whose outcome the request
-    /// shares.
-    pub(crate) fn dial(&self) -> Option<Milestones> {
-        let own = self.waiter.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        own.or_else(|| self.inner.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
+    /// Returns the dial that was begun for this request, or the dial whose outcome the request shares.
+    pub(crate) fn dial(&self) -> Option<Arc<Setup>> {
+        self.begun().or_else(|| self.inner.dial_shared_by(self.ticket))
+    }
+
+    /// Returns the dial that was begun for this request. The connection of the dial may go to another request.
+    pub(crate) fn begun(&self) -> Option<Arc<Setup>> {
+        self.waiter.dial.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the wait has ended with a connection or without one.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Returns the error of a wait that took too long. The message of the error says what holds the connections and

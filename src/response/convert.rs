@@ -15,9 +15,9 @@ use crate::codec::{BodyLength, ResponseHead};
 use crate::error::Written;
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
+use crate::record::Measured;
 use crate::redirect::History;
 use crate::timings::Timings;
-use crate::trace::Measured;
 
 /// The parts of a response for which an `http::Response` has no field. The extensions of the `http::Response` hold these
 /// parts.

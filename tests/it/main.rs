@@ -96,6 +96,7 @@ mod settings;
 mod settled;
 #[cfg(target_os = "linux")]
 mod sockets;
+mod spans;
 mod spread;
 mod status_error;
 mod surplus;

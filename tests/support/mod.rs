@@ -17,6 +17,7 @@ pub mod example;
 pub mod gate;
 pub mod layer;
 pub mod lines;
+pub mod order;
 pub mod pipe;
 pub mod plain;
 pub mod random;

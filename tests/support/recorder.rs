@@ -1,4 +1,5 @@
-//! A `tracing` layer that records the crate's spans: the parent of each span, its fields, and whether it has closed.
+//! A `tracing` layer that records the crate's spans: the parent of each span, its fields, and whether it has closed. The
+//! layer checks the order of the spans too.
 //!
 //! Invariant: each span is recorded once, in the order in which spans were opened.
 
@@ -9,14 +10,14 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use tracing::Subscriber;
-use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use super::order::{Order, fields};
 
 /// A recorded span.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,7 @@ impl Span {
 #[derive(Clone, Default)]
 pub(crate) struct Recorder {
     spans: Arc<Mutex<Vec<Span>>>,
+    order: Arc<Mutex<Order>>,
 }
 
 impl Recorder {
@@ -53,6 +55,16 @@ impl Recorder {
         let recorder = Self::default();
         let subscriber = tracing_subscriber::registry().with(recorder.clone());
         (recorder, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// Whether a span of this name was opened since the last call of [`take`](Self::take).
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.spans.lock().unwrap().iter().any(|span| span.name == name)
+    }
+
+    /// Whether all spans have closed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.spans.lock().unwrap().iter().all(|span| span.is_closed)
     }
 
     /// Returns the spans that were recorded since the last call. All of them must have ended.
@@ -106,12 +118,18 @@ impl<S: Subscriber> Layer<S> for Recorder {
         assert!(named.is_none() || parent.is_some(), "a parent was recorded before its children");
         let mut span =
             Span { name: attributes.metadata().name(), parent, id: id.into_u64(), ..Span::default() };
-        attributes.record(&mut Fields(&mut span.fields));
+        span.fields = fields(|visitor| attributes.record(visitor));
+        let above = named.map(Id::into_u64);
+        let checked = self.order.lock().unwrap().start(span.id, span.name, above, span.fields.clone());
         self.spans.lock().unwrap().push(span);
+        checked.unwrap();
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        self.with(id, |span| values.record(&mut Fields(&mut span.fields)));
+        let fields = fields(|visitor| values.record(visitor));
+        self.with(id, |span| span.fields.extend(fields.clone()));
+        let checked = self.order.lock().unwrap().record(id.into_u64(), fields);
+        checked.unwrap();
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
@@ -121,17 +139,7 @@ impl<S: Subscriber> Layer<S> for Recorder {
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
         self.with(&id, |span| span.is_closed = true);
-    }
-}
-
-struct Fields<'a>(&'a mut BTreeMap<&'static str, String>);
-
-impl Visit for Fields<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
+        let checked = self.order.lock().unwrap().close(id.into_u64());
+        checked.unwrap();
     }
 }

@@ -136,6 +136,7 @@ struct World {
 
 impl Peers {
     pub(crate) fn new(script: Script) -> Self {
+        super::order::check_all();
         let world = World {
             script,
             dials: AtomicUsize::new(0),

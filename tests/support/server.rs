@@ -135,6 +135,7 @@ impl Server {
     }
 
     fn listen_at(address: IpAddr, tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
+        super::order::check_all();
         let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), state: Mutex::default() });

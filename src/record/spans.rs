@@ -1,0 +1,193 @@
+//! The spans of one attempt: the span `http.request`, and its child for each phase.
+//!
+//! The names of the fields follow the conventions of OpenTelemetry for HTTP clients,
+//! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>. Names that the conventions do not have begin with
+//! `handclasp.`. Invariants: no field holds the value of a header or a secret of a URL. A phase begins when the phase
+//! before it ends.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use http::{Method, StatusCode, Version};
+use tracing::Span;
+use tracing::field::Empty;
+
+use super::exchange::server_address;
+use super::request::Sending;
+use crate::error::redacted;
+use crate::pool::ConnectionInfo;
+use crate::trace::{SpanId, TARGET, record_elapsed};
+
+/// The span `http.request`, and the span of the phase that is running.
+#[derive(Debug)]
+pub(super) struct Spans {
+    request: Span,
+    started: Instant,
+    phase: Span,
+    phase_started: Instant,
+    /// The spans that the attempt's span follows from.
+    links: Vec<SpanId>,
+}
+
+impl Spans {
+    /// Starts the span `http.request` and the phase `queue`. Returns `None` if no subscriber wants the span.
+    pub(super) fn begin(sending: &Sending<'_>, resends: u32, now: Instant) -> Option<Self> {
+        let Sending { method, uri, port, template, .. } = *sending;
+        let (known, original) = known(method);
+        let request = tracing::info_span!(
+            target: TARGET,
+            "http.request",
+            otel.kind = "client",
+            otel.name = name(known, template),
+            otel.status_code = Empty,
+            http.request.method = known.unwrap_or("_OTHER"),
+            http.request.method_original = original,
+            url.full = redacted(uri),
+            url.template = template,
+            server.address = server_address(uri),
+            server.port = port,
+            network.peer.address = Empty,
+            network.peer.port = Empty,
+            network.protocol.version = Empty,
+            http.response.status_code = Empty,
+            error.type = Empty,
+            http.request.resend_count = (resends > 0).then_some(resends),
+            handclasp.connection.id = Empty,
+            handclasp.connection.reused = Empty,
+            handclasp.connection.close_reason = Empty,
+            elapsed_ns = Empty,
+        );
+        if request.is_disabled() {
+            return None;
+        }
+        let mut spans =
+            Self { request, started: now, phase: Span::none(), phase_started: now, links: Vec::new() };
+        let queue = tracing::debug_span!(
+            target: TARGET, parent: &spans.request, "queue", waited = false, elapsed_ns = Empty,
+        );
+        spans.next(queue, now);
+        Some(spans)
+    }
+
+    pub(super) fn entered(&self, work: impl FnOnce()) {
+        self.request.in_scope(work);
+    }
+
+    pub(super) fn waits(&self) {
+        self.phase.record("waited", true);
+    }
+
+    /// Links the attempt's span to the span of a dial.
+    pub(super) fn follow(&mut self, dial: Option<SpanId>) {
+        if let Some(id) = dial.filter(|id| !self.links.contains(id)) {
+            self.request.follows_from(&id);
+            self.links.push(id);
+        }
+    }
+
+    pub(super) fn assigned(&mut self, connection: &ConnectionInfo, now: Instant) {
+        self.follow(connection.setup_span());
+        self.request
+            .record("handclasp.connection.id", connection.id())
+            .record("handclasp.connection.reused", connection.is_reused());
+        if let Some(peer) = connection.peer_addr() {
+            self.request
+                .record("network.peer.address", tracing::field::display(peer.ip()))
+                .record("network.peer.port", peer.port());
+        }
+        let span = tracing::debug_span!(
+            target: TARGET, parent: &self.request, "send", bytes = Empty, elapsed_ns = Empty,
+        );
+        self.next(span, now);
+    }
+
+    pub(super) fn sent(&mut self, sent: u64, now: Instant) {
+        self.phase.record("bytes", sent);
+        let span = tracing::debug_span!(target: TARGET, parent: &self.request, "wait", elapsed_ns = Empty);
+        self.next(span, now);
+    }
+
+    pub(super) fn head(&mut self, status: StatusCode, version: Version, now: Instant) {
+        let version = if version == Version::HTTP_10 { "1.0" } else { "1.1" };
+        self.request
+            .record("http.response.status_code", status.as_u16())
+            .record("network.protocol.version", version);
+        let span = tracing::debug_span!(
+            target: TARGET, parent: &self.request, "receive", bytes = Empty, elapsed_ns = Empty,
+        );
+        self.next(span, now);
+    }
+
+    /// Ends all spans. `received` is the number of bytes of the response's content, if a response head came.
+    pub(super) fn close(
+        mut self,
+        error: Option<Cow<'static, str>>,
+        close: Option<&'static str>,
+        received: Option<u64>,
+        now: Instant,
+    ) {
+        if let Some(received) = received {
+            self.phase.record("bytes", received);
+        }
+        if let Some(close) = close {
+            self.request.record("handclasp.connection.close_reason", close);
+        }
+        if let Some(error) = error {
+            self.request.record("error.type", &*error).record("otel.status_code", "ERROR");
+        }
+        self.next(Span::none(), now);
+        record_elapsed(&self.request, self.started, now);
+    }
+
+    /// Ends the running phase and begins the next phase.
+    fn next(&mut self, span: Span, now: Instant) {
+        if !self.phase.is_none() {
+            record_elapsed(&self.phase, self.phase_started, now);
+        }
+        self.phase = span;
+        self.phase_started = now;
+    }
+}
+
+/// Returns the method if the conventions know it, and the method as it was sent if they do not.
+fn known(method: &Method) -> (Option<&str>, Option<&str>) {
+    let is_known = matches!(
+        *method,
+        Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::DELETE
+            | Method::CONNECT
+            | Method::OPTIONS
+            | Method::TRACE
+            | Method::PATCH
+    );
+    if is_known { (Some(method.as_str()), None) } else { (None, Some(method.as_str())) }
+}
+
+/// Returns the name that OpenTelemetry shows for the span.
+fn name(method: Option<&str>, template: Option<&str>) -> String {
+    let method = method.unwrap_or("HTTP");
+    template.map_or_else(|| method.to_owned(), |template| format!("{method} {template}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_has_the_method_and_the_template() {
+        for (method, template, expected) in [
+            ("GET", None, "GET"),
+            ("PATCH", Some("/users/{id}"), "PATCH /users/{id}"),
+            ("BREW", None, "HTTP"),
+            ("get", Some("/x"), "HTTP /x"),
+        ] {
+            let method: Method = method.parse().unwrap();
+            let (known, original) = known(&method);
+            assert_eq!(name(known, template), expected);
+            assert_eq!(original.is_none(), known.is_some(), "{method}");
+        }
+    }
+}
