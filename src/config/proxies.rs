@@ -1,5 +1,7 @@
 //! The settings of proxies.
 
+use std::time::Duration;
+
 use super::ClientBuilder;
 use crate::connect::{Proxies, Proxy};
 
@@ -44,6 +46,19 @@ impl ClientBuilder {
                 self.error.get_or_insert(error);
             }
         }
+        self
+    }
+
+    /// Sets how long the dialog with a proxy may take, with the TLS handshake if the proxy is spoken to by https. `None` by
+    /// default: only the [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
+    ///
+    /// The time begins when the proxy has accepted the TCP connection, and ends when the proxy has opened a connection to the
+    /// destination. After this time the requests that waited for the dial fail with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in [`Phase::Proxy`](crate::Phase::Proxy). A proxy that forwards
+    /// requests has no dialog, and the answer to a forwarded request counts for the
+    /// [`response_timeout`](Self::response_timeout).
+    pub fn proxy_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect.steps.proxy = timeout.into();
         self
     }
 

@@ -93,8 +93,11 @@ mod secrets;
 mod secured;
 mod settings;
 mod settled;
+#[cfg(feature = "proxy")]
+mod socks_addresses;
 mod spread;
 mod status_error;
+mod step_timeouts;
 mod surplus;
 mod timeouts;
 mod tls;
