@@ -21,6 +21,21 @@ impl ClientBuilder {
     ///   [`ErrorKind::Proxy`](crate::ErrorKind::Proxy).
     /// - The environment is read once, when the client is built.
     ///
+    /// Other programs read the variables differently:
+    ///
+    /// | | this crate | curl | Go |
+    /// |---|---|---|---|
+    /// | `http_proxy` and `HTTP_PROXY` | lower case first | lower case only | upper case first |
+    /// | the other variables, in both cases | lower case first | lower case first | upper case first |
+    /// | `ALL_PROXY` | if no other variable applies | the same | never |
+    /// | in CGI | `HTTP_PROXY` is not read | the same | an http request that would use a proxy fails |
+    /// | `localhost`, loopback addresses | never by a proxy | by the proxy | never by a proxy, but names below `localhost` are |
+    /// | an empty variable | counts as not set | the same | the same |
+    /// | a value without a scheme | an HTTP proxy | the same | the same |
+    /// | a value without a port | 80, 443 or 1080, by the scheme | 1080, and 443 for https | 80, 443 or 1080, by the scheme |
+    /// | a value that is not the URL of a proxy | the request fails | the request fails | the request may go without a proxy |
+    /// | the scheme `socks5` | the client looks names up | the same | the proxy looks names up |
+    ///
     /// The route of a connection contains the proxy and its credentials. Connections by different proxies, or with
     /// different credentials, are never shared. The [connect timeout](Self::connect_timeout) covers the dialog with the
     /// proxy. TLS with an https proxy has the client's settings of TLS, the client's certificate among them, and resumes no

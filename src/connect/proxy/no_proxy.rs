@@ -11,7 +11,7 @@ use ipnet::IpNet;
 ///
 /// The list has the form of the environment variable `NO_PROXY`: entries that are separated by commas or blanks. Letter
 /// case and a dot at the end of a name do not matter. An entry that has none of these forms is ignored, as in curl and
-/// Go:
+/// Go. The columns for curl and Go say how `lib/noproxy.c` and `golang.org/x/net/http/httpproxy` read the entry:
 ///
 /// | entry | hosts without a proxy | in curl | in Go |
 /// |---|---|---|---|
@@ -23,6 +23,12 @@ use ipnet::IpNet;
 /// | `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]` | this address | the same, without brackets only | the same |
 /// | `192.0.2.1:8080`, `[2001:db8::1]:8080` | this address, and only for this port | none | the same |
 /// | `10.0.0.0/8`, `fd00::/8` | the addresses of this network | the same | the same |
+///
+/// | `a.example b.example` | both, because blanks separate entries | some versions read only the first | none |
+/// | `bücher.example` | none: write `xn--bcher-kva.example` | none | the same as in ASCII |
+///
+/// A dot at the end of a URL's name does not matter in curl, and keeps an entry from matching in Go. An IPv4-mapped address
+/// is matched as its IPv4 address in Go, and never in curl.
 ///
 /// No name is looked up: an address or a network matches only a URL that names an address. An IPv4 address matches its
 /// IPv4-mapped IPv6 address too. An address, with or without a zone, is never matched by the end of its text: `.1` and
@@ -193,6 +199,10 @@ mod tests {
                 ("[example.com", 80),
             ],
         ),
+        // A name that is not ASCII is compared as it is, and the host of a URL is ASCII. Go converts the entry.
+        ("b\u{fc}cher.test", &[], &[("xn--bcher-kva.test", 80)]),
+        ("xn--bcher-kva.test", &[("XN--bcher-kva.test", 80), ("a.xn--bcher-kva.test.", 80)], &[]),
+        // Blanks separate entries. In Go they do not, and some versions of curl stop after the first entry.
         (" a.test\t,,b.test c.test,\n", &[("a.test", 80), ("b.test", 80), ("c.test", 80)], &[("d.test", 80)]),
     ];
 
