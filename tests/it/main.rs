@@ -56,6 +56,8 @@ mod form;
 mod from_reqwest;
 mod hazards;
 mod hooks;
+#[cfg(feature = "proxy")]
+mod hostile_proxies;
 mod json;
 mod kept;
 mod ledger;
