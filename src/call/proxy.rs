@@ -1,19 +1,23 @@
 //! The proxy of a hop: which proxy is chosen, and what the request's head says to the proxy.
 //!
 //! This module does no I/O. Invariants: the fields of a proxy are added to the head of one attempt, and never to the fields
-//! of the request, so that no redirect and no other origin gets them. Without proxies, nothing is asked and nothing is
-//! changed.
+//! of the request, so that no redirect and no other origin gets them. A client with proxies sends `Proxy-Authorization` to
+//! proxies only. Without proxies, nothing is asked and nothing is changed.
 
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, Method, Uri};
 
-use super::{Environment, Settings};
+use super::{Environment, RequestTarget, Settings};
 use crate::codec::Target;
 use crate::connect::{Via, Wanted};
 use crate::error::{Error, Result};
 use crate::pool::key::RouteRef;
 
 /// Returns the way of a request to its origin.
+///
+/// If there are proxies and the request goes to its origin directly, `headers` loses `Proxy-Authorization`, which is for a
+/// proxy: <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A request that the caller shaped for a proxy keeps the
+/// field.
 ///
 /// # Errors
 ///
@@ -25,6 +29,7 @@ pub(super) fn choose(
     method: &Method,
     uri: &Uri,
     route: RouteRef<'_>,
+    headers: &mut HeaderMap,
 ) -> Result<Via> {
     let proxies = settings.proxies.as_ref().unwrap_or(&env.request.proxies);
     if proxies.is_empty() {
@@ -33,7 +38,12 @@ pub(super) fn choose(
     let (is_https, host, port) = (route.is_https(), route.host(), route.port());
     let host = host.strip_suffix('.').unwrap_or(host);
     let filter = env.request.filter.as_ref();
-    proxies.choose(Wanted { method, uri, is_https, host, port, filter })
+    let via = proxies.choose(Wanted { method, uri, is_https, host, port, filter })?;
+    let is_for_proxy = *method == Method::CONNECT || matches!(settings.target, Some(RequestTarget::Absolute));
+    if via == Via::Direct && !is_for_proxy {
+        headers.remove(PROXY_AUTHORIZATION);
+    }
+    Ok(via)
 }
 
 /// Completes the fields of an attempt that goes through a proxy.

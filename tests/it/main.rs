@@ -71,6 +71,8 @@ mod one_parser;
 mod parked;
 mod pool;
 #[cfg(feature = "proxy")]
+mod proxied_requests;
+#[cfg(feature = "proxy")]
 mod proxies;
 #[cfg(feature = "proxy")]
 mod proxy_filter;
