@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use handclasp::{AddressFilter, Client, ErrorKind, NoProxy, Proxy, Written};
+use handclasp::{Client, ErrorKind, NoProxy, Proxy, Written};
 use http::Method;
 
 use crate::support::gate::{Gate, Kind};
@@ -235,7 +235,7 @@ async fn a_60_a_chain_between_direct_and_proxied_hosts_shows_credentials_to_the_
 #[tokio::test]
 async fn a_32_no_spelling_of_an_address_passes_by_a_proxy() {
     let server = Server::echo();
-    let filter = AddressFilter::public_only().allow(["127.0.0.1"]).unwrap();
+    let filter = handclasp::AddressFilter::public_only().allow(["127.0.0.1"]).unwrap();
     for is_tunnel in [false, true] {
         let proxy = by(&server).filters_addresses(true).tunnel(is_tunnel);
         let client = Client::builder().address_filter(filter.clone()).proxy(proxy).build().unwrap();

@@ -13,6 +13,7 @@ const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// A server that accepts connections, reads, and never answers.
+#[cfg(any(feature = "proxy", feature = "rustls"))]
 fn mute() -> Server {
     Server::start(|peer| peer.stall())
 }
