@@ -284,7 +284,8 @@ impl ClientBuilder {
     }
 
     /// Sets how long making a connection may take, from resolving the name to the end of the TLS handshake: 10 s by
-    /// default. With `None`, there is no limit.
+    /// default. With `None`, there is no limit. [`dns_timeout`](Self::dns_timeout), [`tcp_timeout`](Self::tcp_timeout) and
+    /// [`tls_timeout`](Self::tls_timeout) limit single steps.
     ///
     /// The timeout applies to the dial, which may serve another request than the one that started the dial. To limit
     /// how long one request waits, use [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout).

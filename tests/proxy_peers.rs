@@ -39,7 +39,8 @@ async fn squid_carries_a_thousand_requests() {
     // The shared memory of squid has the name of the service.
     let service = format!("handclasp{}", std::process::id());
     let proxy = at.start("squid", &["-N", "-n", &service, "-f", &conf]);
-    at.check(proxy, "http", true, Some(407)).await;
+    at.check(&proxy, "http", true, Some(407)).await;
+    at.check_tunnels(&proxy).await;
 }
 
 #[tokio::test]
@@ -53,7 +54,8 @@ async fn tinyproxy_carries_a_thousand_requests() {
     let conf = at.dir.join("conf").display().to_string();
     let proxy = at.start("tinyproxy", &["-d", "-c", &conf]);
     // tinyproxy closes each connection after one forwarded request, and answers 401 or 407 to wrong credentials.
-    at.check(proxy, "http", false, Some(401)).await;
+    at.check(&proxy, "http", false, Some(401)).await;
+    at.check_tunnels(&proxy).await;
 }
 
 #[tokio::test]
@@ -62,13 +64,19 @@ async fn dante_carries_a_thousand_requests() {
     let config = format!(
         "logoutput: stderr\ninternal: 127.0.0.1 port = {}\nexternal: lo\nclientmethod: none\nsocksmethod: none\n\
          user.privileged: nobody\nuser.unprivileged: nobody\nclient pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n\
-         socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n",
+         socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\nsocks pass {{ from: 0.0.0.0/0 to: ::/0 }}\n",
         at.port
     );
     std::fs::write(at.dir.join("conf"), config).unwrap();
     let paths = ["conf", "pid"].map(|name| at.dir.join(name).display().to_string());
     let proxy = at.start("danted", &["-f", &paths[0], "-p", &paths[1]]);
-    at.check(proxy, "socks5h", true, None).await;
+    at.check(&proxy, "socks5h", true, None).await;
+    // dante 1.4.2 does not know SOCKS4a: it connects to the address 0.0.0.1 that stands for a name.
+    for scheme in ["socks5", "socks4"] {
+        at.check_names(&proxy, scheme, "").await;
+    }
+    // Credentials that the proxy does not ask for are not sent.
+    at.check_names(&proxy, "socks5", "user:pass@").await;
 }
 
 #[tokio::test]
@@ -76,7 +84,8 @@ async fn microsocks_carries_a_thousand_requests() {
     let at = Place::new("microsocks");
     let port = at.port.to_string();
     let proxy = at.start("microsocks", &["-i", "127.0.0.1", "-p", &port, "-u", "user", "-P", "pass"]);
-    at.check(proxy, "socks5h", true, Some(0)).await;
+    at.check(&proxy, "socks5h", true, Some(0)).await;
+    at.check_names(&proxy, "socks5", "user:pass@").await;
 }
 
 /// Directory and port of one proxy.
@@ -134,8 +143,10 @@ impl Place {
 
     /// Sends the requests. `keeps` tells whether the proxy keeps a connection open after a forwarded request. `refusal`
     /// is the status of a forwarded request with wrong credentials, or `None` if the proxy takes no credentials.
-    async fn check(&self, proxy: Option<Running>, scheme: &str, keeps: bool, refusal: Option<u16>) {
-        let Some(_proxy) = proxy else { return };
+    async fn check(&self, proxy: &Option<Running>, scheme: &str, keeps: bool, refusal: Option<u16>) {
+        if proxy.is_none() {
+            return;
+        }
         let plain = Server::echo();
         let secured = Server::start_tls(|peer| {
             while let Some(request) = peer.request()? {
@@ -158,17 +169,20 @@ impl Place {
             }
             let stats = client.pool().stats();
             println!("{}: {stats}", self.name);
-            assert_eq!(stats.total.requests, REQUESTS, "{}", self.name);
+            assert_eq!(server.seen().len() as u64, REQUESTS, "{}", self.name);
             if keeps || server.url("").starts_with("https") {
                 assert_eq!((stats.total.opened, stats.total.reused), (1, REQUESTS - 1), "{}", self.name);
+                assert_eq!((stats.total.requests, server.connections()), (REQUESTS, 1), "{}", self.name);
+            } else {
+                // A request on a connection that the proxy is about to close is sent again.
+                assert!(stats.total.requests >= REQUESTS, "{}: {stats}", self.name);
             }
         }
         for head in plain.seen().into_iter().chain(secured.seen()).map(|seen| seen.request.head) {
             let head = head.to_lowercase();
             assert!(!head.contains("proxy-authorization") && !head.contains("dxnlcjpwyxnz"), "A-60 {head}");
         }
-        if self.name != "dante" && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
-            // The configuration of dante has no IPv6 address.
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
             let server = Server::start_at(Ipv6Addr::LOCALHOST.into(), |peer| {
                 while let Some(request) = peer.request()? {
                     peer.respond(&request.target)?;
@@ -178,6 +192,9 @@ impl Place {
             let response = within(20, client(login).get(server.url("/v6")).send()).await.unwrap();
             assert_eq!(response.text().await.unwrap(), "/v6", "{}", self.name);
         }
+        let error = within(20, client(login).get(format!("https://{}/", closed())).send()).await.unwrap_err();
+        println!("{}: {}", self.name, error.chain());
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Proxy, Some(Phase::Proxy)), "{}", self.name);
         let Some(refusal) = refusal else { return };
         for login in ["", "user:wrong@"] {
             let client = client(login);
@@ -198,6 +215,54 @@ impl Place {
             }
         }
     }
+}
+
+impl Place {
+    /// Sends requests to http URLs through tunnels of an HTTP proxy.
+    async fn check_tunnels(&self, proxy: &Option<Running>) {
+        if proxy.is_none() {
+            return;
+        }
+        let (one, other) = (Server::echo(), Server::echo());
+        let proxy = Proxy::all(format!("http://user:pass@127.0.0.1:{}", self.port)).unwrap().tunnel(true);
+        let client = Client::builder().proxy(proxy).build().unwrap();
+        for nth in 0..100 {
+            for server in [&one, &other] {
+                let path = format!("/{nth}");
+                let response = within(20, client.get(server.url(&path)).send()).await.unwrap();
+                assert_eq!(response.text().await.unwrap(), path, "{}", self.name);
+            }
+        }
+        assert_eq!((one.connections(), other.connections()), (1, 1), "{}", self.name);
+        assert_eq!(client.pool().stats().total.opened, 2, "{}: a tunnel serves its origin only", self.name);
+    }
+
+    /// Sends requests to a name that the client looks up. The server does not listen on the first
+    /// address of the name, so that the proxy cannot open a connection to this address.
+    async fn check_names(&self, proxy: &Option<Running>, scheme: &str, login: &str) {
+        if proxy.is_none() {
+            return;
+        }
+        let server = Server::echo();
+        let port = server.address().port();
+        let proxy = Proxy::all(format!("{scheme}://{login}127.0.0.1:{}", self.port)).unwrap();
+        let addresses = [([127, 0, 0, 2], 0).into(), ([127, 0, 0, 1], 0).into()];
+        let client = Client::builder().proxy(proxy).resolve_to_addrs("two.test", &addresses).build().unwrap();
+        for nth in 0..100 {
+            let url = format!("http://two.test:{port}/{nth}");
+            let response = within(20, client.get(url).send()).await;
+            let response =
+                response.unwrap_or_else(|error| panic!("{} {scheme}: {}", self.name, error.chain()));
+            assert_eq!(response.text().await.unwrap(), format!("/{nth}"), "{} {scheme}", self.name);
+        }
+        let total = client.pool().stats().total;
+        assert_eq!((total.opened, total.reused), (1, 99), "{} {scheme}", self.name);
+    }
+}
+
+/// Returns an address on which nothing listens.
+fn closed() -> std::net::SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Drop for Place {

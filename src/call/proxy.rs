@@ -2,19 +2,23 @@
 //! for the proxy.
 //!
 //! This module does no I/O. Invariants: the fields of a proxy are added to the head of one attempt, and never to the
-//! fields of the request, so that no redirect and no other origin gets them. A request without a proxy keeps its head
-//! unchanged.
+//! fields of the request, so that no redirect and no other origin gets them. A client with proxies sends
+//! `Proxy-Authorization` to proxies only. A client without proxies keeps the head of a request unchanged.
 
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, Method, Uri};
 
-use super::{Environment, Settings};
+use super::{Environment, RequestTarget, Settings};
 use crate::codec::Target;
 use crate::connect::{Via, Wanted, Ways};
 use crate::error::{Error, Result};
 use crate::pool::key::RouteRef;
 
 /// Returns how a request reaches its origin: directly, through a proxy that forwards the request, or through a tunnel.
+///
+/// If there are proxies and the request goes to its origin directly, `headers` loses `Proxy-Authorization`, which is for a
+/// proxy: <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A request that the caller shaped for a proxy keeps the
+/// field.
 ///
 /// # Errors
 ///
@@ -27,6 +31,7 @@ pub(super) fn choose(
     method: &Method,
     uri: &Uri,
     route: RouteRef<'_>,
+    headers: &mut HeaderMap,
 ) -> Result<Via> {
     let (own, client) = (&settings.ways, &env.request.ways);
     if own.is_empty() && client.is_empty() {
@@ -35,7 +40,12 @@ pub(super) fn choose(
     let (is_https, host, port) = (route.is_https(), route.host(), route.port());
     let host = host.strip_suffix('.').unwrap_or(host);
     let filter = env.request.filter.as_ref();
-    Ways::choose(own, client, Wanted { method, uri, is_https, host, port, filter })
+    let via = Ways::choose(own, client, Wanted { method, uri, is_https, host, port, filter })?;
+    let is_for_proxy = *method == Method::CONNECT || matches!(settings.target, Some(RequestTarget::Absolute));
+    if via == Via::Direct && !is_for_proxy {
+        headers.remove(PROXY_AUTHORIZATION);
+    }
+    Ok(via)
 }
 
 /// Completes the fields of an attempt that goes through a proxy.

@@ -9,6 +9,38 @@ use crate::resolver::Ttl;
 
 /// # Sockets and schemes
 impl ClientBuilder {
+    /// Sets how long connecting by TCP may take, from the first attempt until an address accepts. `None` by default: only the
+    /// [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
+    ///
+    /// The time covers the attempts to all addresses of the host, or of the proxy. After this time the requests that waited for
+    /// the dial fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in [`Phase::Tcp`](crate::Phase::Tcp). A custom
+    /// [`connector`](Self::connector) is limited by the connect timeout alone.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let client = handclasp::Client::builder()
+    ///     .tcp_timeout(Duration::from_secs(3))
+    ///     .tls_timeout(Duration::from_secs(5))
+    ///     .build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn tcp_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect.steps.tcp = timeout.into();
+        self
+    }
+
+    /// Sets how long the TLS handshake with the server may take, as `TLSHandshakeTimeout` in Go. `None` by default: only the
+    /// [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
+    ///
+    /// After this time the requests that waited for the dial fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in
+    /// [`Phase::Tls`](crate::Phase::Tls). The TLS handshake with a proxy belongs to the time of the proxy instead. The time
+    /// counts for https only.
+    pub fn tls_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect.steps.tls = timeout.into();
+        self
+    }
+
     /// Sets the addresses of `host`, or only of `host:port`, so that no resolver looks this name up. The client
     /// connects to these addresses in the same way as to the addresses of a lookup: one after another, until one
     /// address accepts. The order is the given one, except that the families take turns, and that addresses which failed

@@ -1,5 +1,7 @@
 //! The settings of proxies.
 
+use std::time::Duration;
+
 use super::ClientBuilder;
 use crate::connect::{Proxies, Proxy};
 
@@ -18,6 +20,21 @@ impl ClientBuilder {
     /// - If a variable is not the URL of a proxy, the requests that would use this proxy fail with
     ///   [`ErrorKind::Proxy`](crate::ErrorKind::Proxy).
     /// - The environment is read once, when the client is built.
+    ///
+    /// Other programs read the variables differently:
+    ///
+    /// | | this crate | curl | Go |
+    /// |---|---|---|---|
+    /// | `http_proxy` and `HTTP_PROXY` | lower case first | lower case only | upper case first |
+    /// | the other variables, in both cases | lower case first | lower case first | upper case first |
+    /// | `ALL_PROXY` | if no other variable applies | the same | never |
+    /// | in CGI | `HTTP_PROXY` is not read | the same | an http request that would use a proxy fails |
+    /// | `localhost`, loopback addresses | never by a proxy | by the proxy | never by a proxy, but names below `localhost` are |
+    /// | an empty variable | counts as not set | the same | the same |
+    /// | a value without a scheme | an HTTP proxy | the same | the same |
+    /// | a value without a port | 80, 443 or 1080, by the scheme | 1080, and 443 for https | 80, 443 or 1080, by the scheme |
+    /// | a value that is not the URL of a proxy | the request fails | the request fails | the request may go without a proxy |
+    /// | the scheme `socks5` | the client looks names up | the same | the proxy looks names up |
     ///
     /// With the feature `system-proxy`, the settings of macOS and Windows are read too, when the client is built. For a scheme for
     /// which the environment names no proxy, the proxy of these settings is used. Their exceptions apply to their proxies, unless
@@ -49,6 +66,19 @@ impl ClientBuilder {
                 self.error.get_or_insert(error);
             }
         }
+        self
+    }
+
+    /// Sets how long the dialog with a proxy may take, with the TLS handshake if the proxy is spoken to by https. `None` by
+    /// default: only the [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
+    ///
+    /// The time begins when the proxy has accepted the TCP connection, and ends when the proxy has opened a connection to the
+    /// destination. After this time the requests that waited for the dial fail with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in [`Phase::Proxy`](crate::Phase::Proxy). A proxy that forwards
+    /// requests has no dialog, and the answer to a forwarded request counts for the
+    /// [`response_timeout`](Self::response_timeout).
+    pub fn proxy_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect.steps.proxy = timeout.into();
         self
     }
 

@@ -20,6 +20,7 @@ use super::error::{DialError, Scope};
 use super::failures::ConnectError;
 use super::filter::AddressFilter;
 use super::history::History;
+use super::limit::Limit;
 use super::options::TcpOptions;
 use super::shortage::is_shortage;
 use super::spread::{Seat, Spread};
@@ -46,6 +47,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) dns_timeout: Duration,
     /// Time limit of the whole dial.
     pub(crate) connect_timeout: Duration,
+    /// Time limits of single steps, within `connect_timeout`.
+    pub(crate) steps: StepTimeouts,
     /// Time between the starts of two attempts to connect, unless an attempt fails earlier.
     pub(crate) attempt_delay: Duration,
     /// Local address that sockets are bound to. The dialer connects to addresses of the same family only.
@@ -58,6 +61,15 @@ pub(crate) struct ConnectConfig {
     pub(crate) spreads: bool,
 }
 
+/// Time limits of the steps of a dial after the lookup. With `None`, only the whole dial is limited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StepTimeouts {
+    pub(crate) tcp: Option<Duration>,
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
+    pub(crate) proxy: Option<Duration>,
+    pub(crate) tls: Option<Duration>,
+}
+
 impl Default for ConnectConfig {
     fn default() -> Self {
         Self {
@@ -66,6 +78,7 @@ impl Default for ConnectConfig {
             // 10 s leave time for lost SYNs: the kernel sends a SYN again after 1 s and after 3 s. Go's transport allows
             // 10 s for TLS alone.
             connect_timeout: Duration::from_secs(10),
+            steps: StepTimeouts::default(),
             // > The time to wait between connection attempts in the absence of RTT data. Recommended to be 250
             // > milliseconds.
             // <https://www.rfc-editor.org/rfc/rfc8305#section-8>
@@ -150,36 +163,36 @@ impl Dialer {
     ) -> Result<Dialed, DialError> {
         // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
         // from the start of the setup when the pool decides that a dial is overdue.
-        let deadline = time::after(setup.started(), self.config.connect_timeout);
+        let limit = Limit::of_dial(setup.started(), self.config.connect_timeout);
         match to.via() {
             Via::Direct => {}
             #[cfg(feature = "proxy")]
             Via::Forward(proxy) | Via::Tunnel(proxy) => {
-                return Box::pin(self.dial_by_proxy(proxy, to, tag, setup, deadline)).await;
+                return Box::pin(self.dial_by_proxy(proxy, to, tag, setup, limit)).await;
             }
             #[cfg(not(feature = "proxy"))]
             Via::Forward(proxy) | Via::Tunnel(proxy) => match **proxy {},
             #[cfg(unix)]
-            Via::Unix(path) => return Box::pin(self.dial_by_socket(path, to, tag, setup, deadline)).await,
+            Via::Unix(path) => return Box::pin(self.dial_by_socket(path, to, tag, setup, limit)).await,
             #[cfg(not(unix))]
             Via::Unix(path) => match **path {},
         }
         if let Some(connector) = &self.connector {
-            return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
+            return Box::pin(self.connect_by(&**connector, to, setup, limit)).await;
         }
         // The trust store is loaded outside the phases, because loading happens once and takes no network time.
         let tls = match to.is_https() {
-            true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.within(limit, Phase::Tls, self.tls.load())).await??),
             false => None,
         };
         let tls = match (tls, tag) {
             (Some(tls), Some(tag)) => Some(tls.isolated(tag)),
             (tls, _) => tls,
         };
-        let Won { tcp, peer, took, seat } = Box::pin(self.connect(to, setup, deadline)).await?;
+        let Won { tcp, peer, took, seat } = Box::pin(self.connect(to, setup, limit)).await?;
         let local = tcp.local_addr().ok();
         let (stream, tls) = match tls {
-            Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
+            Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, limit)).await?,
             None => (Stream::Tcp(tcp), None),
         };
         let round_trip = (!is_of_this_machine(peer, local)).then_some(took);
@@ -201,14 +214,14 @@ impl Dialer {
         to: &'a Destination,
         family: Family,
         setup: &'a Setup,
-        deadline: Instant,
+        limit: Limit,
     ) -> Lookup<'a> {
         let phase = setup.dns(to.host());
         if !phase.span().is_disabled() {
             phase.span().record("cached", self.resolver.is_cached(to.host(), family));
         }
         let now = time::now();
-        let limit = self.config.dns_timeout.min(deadline.saturating_duration_since(now));
+        let limit = self.config.dns_timeout.min(limit.end().saturating_duration_since(now));
         let resolution_delay = match family {
             Family::Both => self.at_most_a_quarter(RESOLUTION_DELAY),
             Family::V4 | Family::V6 => Duration::ZERO,
@@ -230,22 +243,24 @@ impl Dialer {
 
     /// Connects to the first address that accepts. This step is the dns phase, until the first address is tried, and the tcp
     /// phase.
-    async fn connect(&self, to: &Destination, setup: &Setup, deadline: Instant) -> Result<Won, DialError> {
-        let ConnectConfig { local_address: local, tcp: options, .. } = self.config;
+    async fn connect(&self, to: &Destination, setup: &Setup, limit: Limit) -> Result<Won, DialError> {
+        let ConnectConfig { local_address: local, tcp: options, steps, .. } = self.config;
         let attempt_delay = self.at_most_a_quarter(self.config.attempt_delay);
         let (history, spread) = (&self.history, self.spread.as_ref());
         let filter = self.config.filter.as_ref();
-        let conditions = Conditions { to, setup, history, spread, filter, attempt_delay, local, options };
+        let timeout = steps.tcp;
+        let conditions =
+            Conditions { to, setup, history, spread, filter, attempt_delay, timeout, local, options };
         let mut attempts = match self.resolver.known(to.host(), to.port()) {
             Some(addresses) => Attempts::to(addresses, conditions),
-            None => Attempts::look_up(self.look_up(to, self.family(), setup, deadline), conditions),
+            None => Attempts::look_up(self.look_up(to, self.family(), setup, limit), conditions),
         };
-        let ended = tokio::time::timeout_at(deadline.into(), attempts.winner()).await;
+        let ended = limit.run(attempts.winner()).await;
         let phase = attempts.take_phase();
         let won = match ended {
-            Ok(Some(won)) => Ok(won),
-            Ok(None) => Err(self.failure(to, attempts, false)),
-            Err(_) => Err(self.failure(to, attempts, true)),
+            Some(Some(won)) => Ok(won),
+            Some(None) => Err(self.failure(to, attempts, false)),
+            None => Err(self.failure(to, attempts, true)),
         };
         match phase {
             Some(phase) => end_phase(phase, won),
@@ -256,7 +271,12 @@ impl Dialer {
     /// Returns the error of a dial that connected to no address. `is_late` tells whether the time of the dial is over.
     #[cold]
     fn failure(&self, to: &Destination, mut attempts: Attempts<'_>, is_late: bool) -> DialError {
-        let connect_timeout = self.config.connect_timeout;
+        // The timeout of the attempts ends before the timeout of the dial.
+        let (after, setting) = match (attempts.is_late(), self.config.steps.tcp) {
+            (true, Some(after)) => (after, "tcp_timeout"),
+            _ => (self.config.connect_timeout, "connect_timeout"),
+        };
+        let is_late = is_late || attempts.is_late();
         match attempts.take_unresolved() {
             Some(Unresolved::Failed(error)) => return error.into(),
             Some(Unresolved::TimedOut) => return self.unresolved(to),
@@ -281,8 +301,7 @@ impl Dialer {
         }
         // If no attempt was started for an address, the next dial may succeed.
         let scope = if has_tried_all { Scope::Host } else { Scope::Attempt };
-        let message =
-            format!("the client could not connect within {} (connect_timeout)", Rounded(connect_timeout));
+        let message = format!("the client could not connect within {} ({setting})", Rounded(after));
         let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
         if failed.failures().is_empty() { error } else { error.because(failed) }
     }
@@ -306,10 +325,11 @@ impl Dialer {
         to: &Destination,
         carrier: impl Into<Carrier>,
         setup: &Setup,
-        deadline: Instant,
+        limit: Limit,
     ) -> Result<(Stream, Option<Arc<TlsInfo>>), DialError> {
         let phase = setup.tls(to.host());
-        let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), carrier)).await;
+        let limit = limit.of_step(self.config.steps.tls, "tls_timeout");
+        let handshake = self.within(limit, Phase::Tls, tls.handshake(to.host(), carrier)).await;
         let secured = handshake.and_then(|done| done);
         if let Ok(secured) = &secured {
             phase
@@ -327,10 +347,10 @@ impl Dialer {
         connector: &Connector,
         to: &Destination,
         setup: &Setup,
-        deadline: Instant,
+        limit: Limit,
     ) -> Result<Dialed, DialError> {
         let phase = setup.tcp();
-        let made = self.within(deadline, Phase::Tcp, connector(to.clone())).await;
+        let made = self.within(limit, Phase::Tcp, connector(to.clone())).await;
         let made = made.and_then(|made| {
             made.map_err(|error| {
                 let message = "the connector could not connect".to_owned();
@@ -344,22 +364,20 @@ impl Dialer {
         Ok(Dialed { stream, peer: None, local: None, round_trip, seat: None, tls: None })
     }
 
-    /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.
+    /// Runs `work` until its end or the limit. Returns its result, or the error of a timeout.
     async fn within<T>(
         &self,
-        deadline: Instant,
+        limit: Limit,
         phase: Phase,
         work: impl Future<Output = T>,
     ) -> Result<T, DialError> {
-        tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| {
-            let after = Rounded(self.config.connect_timeout);
+        limit.run(work).await.ok_or_else(|| {
             let message = match phase {
-                Phase::Tls => {
-                    format!(
-                        "the TLS handshake did not end within {after} of the start of the dial (connect_timeout)"
-                    )
+                Phase::Tls => format!("the TLS handshake did not end within {limit}"),
+                _ => {
+                    let after = Rounded(self.config.connect_timeout);
+                    format!("the connector did not connect within {after} (connect_timeout)")
                 }
-                _ => format!("the connector did not connect within {after} (connect_timeout)"),
             };
             // A custom connector that hangs will probably hang for the next dial too.
             let scope = if phase == Phase::Tcp { Scope::Host } else { Scope::Attempt };
@@ -569,8 +587,8 @@ mod tests {
         for (connect_timeout, for_ipv6, for_an_attempt) in [(10_000, 50, 250), (400, 50, 100), (40, 10, 10)] {
             let mut dialer = dialer(None);
             dialer.config.connect_timeout = ms(connect_timeout);
-            let deadline = time::after(setup.started(), ms(connect_timeout));
-            let lookup = dialer.look_up(&to, Family::Both, &setup, deadline);
+            let limit = Limit::of_dial(setup.started(), ms(connect_timeout));
+            let lookup = dialer.look_up(&to, Family::Both, &setup, limit);
             assert_eq!(lookup.resolution_delay, ms(for_ipv6), "{connect_timeout} ms");
             let delay = dialer.at_most_a_quarter(dialer.config.attempt_delay);
             assert_eq!(delay, ms(for_an_attempt), "{connect_timeout} ms");

@@ -96,6 +96,17 @@ impl DialError {
         Self { source: self.source, ..Self::new(kind, phase, message, scope) }
     }
 
+    /// Returns the error for the last of several addresses that a proxy was asked for. `number` is their number.
+    #[cfg(feature = "proxy")]
+    pub(super) fn after_addresses(self, number: usize) -> Self {
+        if number < 2 {
+            return self;
+        }
+        let Failure { kind, phase, scope, .. } = *self.failure;
+        let message = format!("{}, for the last of {number} addresses", self.failure.message);
+        Self { source: self.source, ..Self::new(kind, phase, message, scope) }
+    }
+
     /// Returns the error of a TLS handshake with a proxy.
     #[cfg(feature = "proxy")]
     pub(super) fn in_proxy_phase(self, proxy: &super::ProxyServer) -> Self {

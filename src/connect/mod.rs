@@ -11,6 +11,7 @@ mod error;
 mod failures;
 mod filter;
 mod history;
+mod limit;
 mod options;
 mod order;
 #[cfg(feature = "proxy")]

@@ -43,6 +43,8 @@ pub(crate) struct Conditions<'a> {
     pub(crate) filter: Option<&'a AddressFilter>,
     /// Time between the starts of two attempts, for an address without a history.
     pub(crate) attempt_delay: Duration,
+    /// Time that all attempts together may take. With `None`, there is no limit.
+    pub(crate) timeout: Option<Duration>,
     /// Local address that sockets are bound to.
     pub(crate) local: Option<IpAddr>,
     pub(crate) options: TcpOptions,
@@ -93,6 +95,10 @@ pub(crate) struct Attempts<'a> {
     timer: Option<Pin<Box<Sleep>>>,
     /// The dns phase until the first attempt starts, and then the tcp phase.
     phase: Option<SetupPhase<'a>>,
+    /// Time at which the timeout of the attempts ends, from the start of the first attempt.
+    end: Option<Instant>,
+    /// Whether the timeout of the attempts has passed.
+    is_late: bool,
 }
 
 /// The connection of the attempt that won.
@@ -147,15 +153,20 @@ impl<'a> Attempts<'a> {
             failures: Vec::new(),
             timer: None,
             phase: None,
+            end: None,
+            is_late: false,
         }
     }
 
-    /// Returns the first connection, or `None` once the lookup has ended and every attempt has failed.
+    /// Returns the first connection, or `None` once the lookup has ended and every attempt has failed, or once the timeout of
+    /// the attempts has passed.
     ///
     /// Cancel safe: the attempts continue when the method is called again.
     pub(crate) async fn winner(&mut self) -> Option<Won> {
         let won = poll_fn(|cx| self.poll(cx)).await;
-        self.in_flight.clear();
+        if won.is_some() {
+            self.in_flight.clear();
+        }
         self.lookup = None;
         won
     }
@@ -163,6 +174,11 @@ impl<'a> Attempts<'a> {
     /// Returns the phase that is running, for its end.
     pub(crate) fn take_phase(&mut self) -> Option<SetupPhase<'a>> {
         self.phase.take()
+    }
+
+    /// Whether the timeout of the attempts has passed.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late
     }
 
     /// Whether the lookup has ended and an attempt was started for every address.
@@ -186,13 +202,17 @@ impl<'a> Attempts<'a> {
         ConnectError::new(self.failures)
     }
 
-    /// Polls the lookup, and polls and starts attempts. Returns ready when an attempt has connected, or when the lookup has
-    /// ended and all attempts have failed.
+    /// Polls the lookup, and polls and starts attempts. Returns ready when an attempt has connected, when the lookup has
+    /// ended and all attempts have failed, or when the timeout of the attempts has passed.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Won>> {
         loop {
             self.poll_lookup(cx);
             if let Some(won) = self.poll_in_flight(cx) {
                 return Poll::Ready(Some(won));
+            }
+            if self.end.is_some_and(|end| time::now() >= end) {
+                self.is_late = true;
+                return Poll::Ready(None);
             }
             let lookup_ends = self.lookup.as_ref().map(|(_, deadline)| *deadline);
             let wake = match self.race.step(time::now()) {
@@ -208,7 +228,7 @@ impl<'a> Attempts<'a> {
                 Step::WaitUntil(then) => Some(lookup_ends.map_or(then, |end| end.min(then))),
                 Step::Wait => lookup_ends,
             };
-            match wake {
+            match wake.into_iter().chain(self.end).min() {
                 Some(then) if self.poll_timer(then, cx).is_ready() => {}
                 _ => return Poll::Pending,
             }
@@ -316,6 +336,7 @@ impl<'a> Attempts<'a> {
                 dns.end();
             }
             self.phase = Some(self.conditions.setup.tcp());
+            self.end = self.conditions.timeout.map(|timeout| time::after(time::now(), timeout));
         }
         if let Some(at) = self.addresses.iter().position(|address| *address == peer) {
             self.addresses.remove(at);
@@ -406,7 +427,7 @@ impl<'a> Attempts<'a> {
 }
 
 /// Opens a socket that is ready to connect to `peer`.
-fn open(peer: SocketAddr, local: Option<IpAddr>, options: TcpOptions) -> io::Result<TcpSocket> {
+pub(crate) fn open(peer: SocketAddr, local: Option<IpAddr>, options: TcpOptions) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     options.set(&socket)?;
     if let Some(local) = local {

@@ -56,6 +56,8 @@ mod form;
 mod from_reqwest;
 mod hazards;
 mod hooks;
+#[cfg(feature = "proxy")]
+mod hostile_proxies;
 mod json;
 mod kept;
 mod ledger;
@@ -68,6 +70,8 @@ mod names;
 mod one_parser;
 mod parked;
 mod pool;
+#[cfg(feature = "proxy")]
+mod proxied_requests;
 #[cfg(feature = "proxy")]
 mod proxies;
 #[cfg(feature = "proxy")]
@@ -96,9 +100,12 @@ mod settings;
 mod settled;
 #[cfg(target_os = "linux")]
 mod sockets;
+#[cfg(feature = "proxy")]
+mod socks_addresses;
 mod spans;
 mod spread;
 mod status_error;
+mod step_timeouts;
 mod surplus;
 mod timeouts;
 mod tls;

@@ -333,6 +333,10 @@ fn every_timeout_can_be_lifted() {
     let builder = builder.timeout(s(1)).timeout(some).timeout(None);
     let builder = builder.connect_timeout(s(1)).connect_timeout(some).connect_timeout(None);
     let builder = builder.dns_timeout(s(1)).dns_timeout(some).dns_timeout(None);
+    let builder = builder.tcp_timeout(s(1)).tcp_timeout(some).tcp_timeout(None);
+    let builder = builder.tls_timeout(s(1)).tls_timeout(some).tls_timeout(None);
+    #[cfg(feature = "proxy")]
+    let builder = builder.proxy_timeout(s(1)).proxy_timeout(some).proxy_timeout(None);
     let builder = builder.acquire_timeout(s(1)).acquire_timeout(some).acquire_timeout(None);
     let builder = builder.response_timeout(s(1)).response_timeout(some).response_timeout(None);
     let builder = builder.read_timeout(s(1)).read_timeout(some).read_timeout(None);

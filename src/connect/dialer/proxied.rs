@@ -1,38 +1,59 @@
 //! The dial through a proxy: from a proxy and a destination to a connected stream.
 //!
 //! The steps are those of a direct dial, with the proxy as the destination, and the dialog with the proxy between TCP
-//! and the TLS handshake with the origin. The proxy phase covers the TLS handshake with the proxy and the dialog.
-//! Invariants: a name is looked up here only if the proxy's scheme says so, and the address filter has allowed the
-//! address that the proxy is asked for. Whether the proxy may be asked for a name was decided when the proxy was
-//! chosen. TLS with a proxy neither stores nor resumes a session, because the server's name is the key of a session,
-//! and an origin may have the name of the proxy.
+//! and the TLS handshake with the origin. The proxy phase covers the TLS handshake with the proxy, the dialog, and the
+//! further connections to the proxy for further addresses of the destination. Invariants: a name is looked up here only
+//! if the proxy's scheme says so, and the address filter has allowed each address that the proxy is asked for. Whether
+//! the proxy may be asked for a name was decided when the proxy was chosen. TLS with a proxy neither stores nor resumes
+//! a session, because the server's name is the key of a session, and an origin may have the name of the proxy.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use super::super::proxy::{Asked, Kind, ProxyServer, through};
+use super::super::proxy::{Asked, Kind, NotOpened, ProxyServer, through};
 use super::super::tls::{Carrier, Loaded, TlsInfo};
 use super::{Dialed, Dialer, end_phase, is_of_this_machine, refused};
 use crate::connect::destination::{Destination, Via};
 use crate::connect::error::{DialError, Scope};
 use crate::connect::failures::{ConnectError, Failed, Why};
+use crate::connect::limit::Limit;
+use crate::connect::shortage::shortage;
 use crate::connect::stream::Stream;
-use crate::connect::tcp::{Lookup, Won};
+use crate::connect::tcp::{Lookup, Won, open};
 use crate::error::{ErrorKind, Phase};
 use crate::resolver::Family;
-use crate::timings::Rounded;
+use crate::time;
 use crate::trace::Setup;
 
-/// State of the search for the address that the proxy is asked for.
+/// Largest number of addresses of a destination that a proxy is asked for, one after another.
+const MOST_ADDRESSES: usize = 6;
+
+/// Addresses of a destination that the proxy may be asked for.
 struct Found {
     is_v4_only: bool,
-    /// An address that the filter allows, but that the proxy's protocol cannot carry.
-    unsuitable: Option<SocketAddr>,
+    /// Addresses that the filter allows, in the order in which they were found.
+    allowed: Vec<SocketAddr>,
     refused: Vec<SocketAddr>,
+}
+
+/// The proxy of a dial, which has accepted a connection.
+struct Reached<'a> {
+    proxy: &'a ProxyServer,
+    peer: SocketAddr,
+    setup: &'a Setup,
+    limit: Limit,
+}
+
+/// A connection that the proxy has opened, or a connection to a proxy that forwards requests.
+struct Opened {
+    carrier: Carrier,
+    /// Local address of the connection to the proxy.
+    local: Option<SocketAddr>,
+    /// What TLS with the proxy has agreed on.
+    tls: Option<Arc<TlsInfo>>,
 }
 
 impl Dialer {
@@ -43,7 +64,7 @@ impl Dialer {
         to: &Destination,
         tag: Option<&Arc<str>>,
         setup: &Setup,
-        deadline: Instant,
+        limit: Limit,
     ) -> Result<Dialed, DialError> {
         if self.connector.is_some() {
             let message = "a client with a connector uses no proxies, because the connector makes the connections: leave out the connector or the proxy";
@@ -51,30 +72,31 @@ impl Dialer {
         }
         let is_tls = proxy.kind() == Kind::Https;
         let tls = match is_tls || to.is_https() {
-            true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.within(limit, Phase::Tls, self.tls.load())).await??),
             false => None,
         };
         let is_tunnel = matches!(to.via(), Via::Tunnel(_));
-        let address = match is_tunnel && !proxy.resolves_names() {
-            true => Some(Box::pin(self.address_of(proxy, to, setup, deadline)).await?),
-            false => None,
+        let asked: Vec<_> = match is_tunnel {
+            true if proxy.resolves_names() => vec![Asked::of(to.host(), to.port())],
+            true => {
+                let addresses = Box::pin(self.addresses_of(proxy, to, setup, limit)).await?;
+                addresses.into_iter().map(Asked::Address).collect()
+            }
+            false => Vec::new(),
         };
         let at = Destination::new(is_tls, proxy.host(), proxy.port());
-        let connected = Box::pin(self.connect(&at, setup, deadline)).await;
+        let connected = Box::pin(self.connect(&at, setup, limit)).await;
         let Won { tcp, peer, took, seat } = connected.map_err(|error| error.of_proxy(proxy))?;
-        let local = tcp.local_addr().ok();
         let phase = setup.proxy(at.host(), at.port());
-        let asked = is_tunnel.then(|| match address {
-            Some(address) => Asked::Address(address),
-            None => Asked::of(to.host(), to.port()),
-        });
         let own_tls = if is_tls { tls.clone().map(Loaded::without_sessions) } else { None };
-        let opened = Box::pin(self.open(proxy, at.host(), own_tls, tcp, asked, deadline)).await;
-        let (carrier, with_proxy) = end_phase(phase, opened)?;
+        let own = limit.of_step(self.config.steps.proxy, "proxy_timeout");
+        let reached = Reached { proxy, peer, setup, limit: own };
+        let opened = Box::pin(self.open(&reached, at.host(), own_tls, tcp, &asked)).await;
+        let Opened { carrier, local, tls: with_proxy } = end_phase(phase, opened)?;
         let (stream, tls) = match tls.filter(|_| to.is_https()) {
             Some(tls) => {
                 let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
-                Box::pin(self.secure(&tls, to, carrier, setup, deadline)).await?
+                Box::pin(self.secure(&tls, to, carrier, setup, limit)).await?
             }
             None => (carrier.into(), with_proxy),
         };
@@ -82,100 +104,158 @@ impl Dialer {
         Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat, tls })
     }
 
-    /// Returns the address that a proxy which looks up no names is asked for: the first address that the address filter
-    /// allows. This step is the dns phase.
-    async fn address_of(
+    /// Returns the addresses that a proxy which looks up no names is asked for, one after another: addresses that the address
+    /// filter allows. This step is the dns phase.
+    async fn addresses_of(
         &self,
         proxy: &ProxyServer,
         to: &Destination,
         setup: &Setup,
-        deadline: Instant,
-    ) -> Result<SocketAddr, DialError> {
+        limit: Limit,
+    ) -> Result<Vec<SocketAddr>, DialError> {
         let is_v4_only = proxy.kind() == Kind::Socks4;
-        let mut found = Found { is_v4_only, unsuitable: None, refused: Vec::new() };
+        let mut found = Found { is_v4_only, allowed: Vec::new(), refused: Vec::new() };
         if let Some(known) = self.resolver.known(to.host(), to.port()) {
-            return self.choose(known, &mut found, to).map_or_else(|| found.end(to), Ok);
+            self.admit(known, &mut found, to);
+            return found.in_order(to);
         }
-        // The proxy connects to the address, so that the families of this machine do not matter.
+        // The proxy connects to the addresses, so that the families of this machine do not matter.
         let family = if is_v4_only { Family::V4 } else { Family::Both };
-        let Lookup { mut answers, deadline, phase, .. } = self.look_up(to, family, setup, deadline);
-        let search = async {
-            while let Some(answer) = poll_fn(|cx| answers.as_mut().poll_next(cx)).await {
-                if let Some(address) = self.choose(answer?, &mut found, to) {
-                    return Ok(address);
-                }
+        let Lookup { mut answers, deadline, resolution_delay, phase, .. } =
+            self.look_up(to, family, setup, limit);
+        let mut end = deadline;
+        let searched = loop {
+            let next = poll_fn(|cx| answers.as_mut().poll_next(cx));
+            match tokio::time::timeout_at(end.into(), next).await {
+                Ok(Some(Ok(addresses))) => self.admit(addresses, &mut found, to),
+                // The addresses that were found before the failure are enough.
+                _ if found.has_suitable() => break Ok(()),
+                Ok(Some(Err(error))) => break Err(error.into()),
+                Ok(None) => break Ok(()),
+                Err(_) => break Err(self.unresolved(to)),
             }
-            found.end(to)
+            if end == deadline && found.has_suitable() {
+                // The addresses of the other family may come a little later.
+                end = time::after(time::now(), resolution_delay).min(deadline);
+            }
         };
-        let searched = tokio::time::timeout_at(deadline.into(), search).await;
-        end_phase(phase, searched.unwrap_or_else(|_| Err(self.unresolved(to))))
+        end_phase(phase, searched.and_then(|()| found.in_order(to)))
     }
 
-    /// Returns the first address that the proxy can be asked for.
-    fn choose(
-        &self,
-        mut addresses: Vec<SocketAddr>,
-        found: &mut Found,
-        to: &Destination,
-    ) -> Option<SocketAddr> {
+    /// Takes addresses that the filter allows.
+    fn admit(&self, mut addresses: Vec<SocketAddr>, found: &mut Found, to: &Destination) {
         if let Some(filter) = &self.config.filter {
             found.refused.extend(filter.remove_refused(to, &mut addresses));
         }
-        let suitable = addresses.iter().find(|address| !found.is_v4_only || address.is_ipv4());
-        if suitable.is_none() {
-            found.unsuitable = found.unsuitable.or_else(|| addresses.first().copied());
-        }
-        suitable.copied()
+        found.allowed.append(&mut addresses);
     }
 
-    /// Makes the TLS handshake with the proxy if `tls` is given, and asks the proxy for a connection if `asked` is
-    /// given. Returns the stream and the parameters of TLS with the proxy. This step is the proxy phase.
+    /// Makes the TLS handshake with the proxy if `tls` is given, and asks the proxy for a connection to one of `asked`,
+    /// if there are any. This step is the proxy phase.
     async fn open(
         &self,
-        proxy: &ProxyServer,
+        reached: &Reached<'_>,
         host: &str,
         tls: Option<Loaded>,
         tcp: TcpStream,
-        asked: Option<Asked<'_>>,
-        deadline: Instant,
-    ) -> Result<(Carrier, Option<Arc<TlsInfo>>), DialError> {
-        let after = self.config.connect_timeout;
+        asked: &[Asked<'_>],
+    ) -> Result<Opened, DialError> {
+        let Reached { proxy, limit, .. } = *reached;
+        let mut local = tcp.local_addr().ok();
         let (mut carrier, mut info) = (Carrier::from(tcp), None);
         if let Some(tls) = tls {
-            let handshake = tls.handshake(host, carrier);
-            let secured = match tokio::time::timeout_at(deadline.into(), handshake).await {
-                Ok(secured) => secured.map_err(|error| error.in_proxy_phase(proxy))?,
-                Err(_) => {
-                    let after = Rounded(after);
-                    let message = format!(
-                        "the TLS handshake with the proxy {proxy} did not end within {after} of the start of the dial (connect_timeout)"
-                    );
+            let secured = match limit.run(tls.handshake(host, carrier)).await {
+                Some(secured) => secured.map_err(|error| error.in_proxy_phase(proxy))?,
+                None => {
+                    let message =
+                        format!("the TLS handshake with the proxy {proxy} did not end within {limit}");
                     return Err(DialError::new(ErrorKind::Timeout, Phase::Proxy, message, Scope::Attempt));
                 }
             };
             carrier = Carrier::from(secured.stream);
             info = Some(secured.info);
         }
-        if let Some(asked) = asked {
-            through(proxy, &mut carrier, asked, deadline, after).await?;
+        let mut tries = asked.iter().enumerate().peekable();
+        while let Some((at, asked)) = tries.next() {
+            match through(proxy, &mut carrier, *asked, limit).await {
+                Ok(()) => break,
+                Err(NotOpened { is_of_address: true, .. }) if tries.peek().is_some() => {
+                    // A proxy that looks up no names is a SOCKS proxy, so that there is no TLS with the proxy.
+                    drop(carrier);
+                    let tcp = self.reach_again(reached, at + 2).await?;
+                    local = tcp.local_addr().ok();
+                    carrier = Carrier::from(tcp);
+                }
+                Err(NotOpened { error, .. }) => return Err(error.after_addresses(at + 1)),
+            }
         }
-        Ok((carrier, info))
+        Ok(Opened { carrier, local, tls: info })
+    }
+
+    /// Opens another connection to the address at which the proxy has accepted a connection. `number` counts the connections.
+    async fn reach_again(&self, reached: &Reached<'_>, number: usize) -> Result<TcpStream, DialError> {
+        let Reached { proxy, peer, setup, limit } = *reached;
+        let (local, options) = (self.config.local_address, self.config.tcp);
+        let attempt = setup.attempt(peer, number);
+        match limit.run(async { open(peer, local, options)?.connect(peer).await }).await {
+            Some(Ok(tcp)) => {
+                attempt.won();
+                Ok(tcp)
+            }
+            Some(Err(error)) => {
+                attempt.failed();
+                let scope = if shortage(&error).is_some() { Scope::Shortage } else { Scope::Attempt };
+                let message = format!("the client could not connect to the proxy {proxy} again");
+                Err(DialError::new(ErrorKind::Connect, Phase::Proxy, message, scope).because(error))
+            }
+            None => {
+                let message = format!("the proxy {proxy} opened no connection within {limit}");
+                Err(DialError::new(ErrorKind::Timeout, Phase::Proxy, message, Scope::Attempt))
+            }
+        }
     }
 }
 
 impl Found {
-    /// Ends the search: no address was found that the proxy can be asked for. Returns an address that the proxy's
-    /// protocol cannot carry, if there is one, so that the dialog returns the error.
-    fn end(&mut self, to: &Destination) -> Result<SocketAddr, DialError> {
-        if let Some(address) = self.unsuitable {
-            return Ok(address);
+    /// Whether the protocol of the proxy can carry an address.
+    fn is_suitable(&self, address: &SocketAddr) -> bool {
+        !self.is_v4_only || address.is_ipv4()
+    }
+
+    fn has_suitable(&self) -> bool {
+        self.allowed.iter().any(|address| self.is_suitable(address))
+    }
+
+    /// Returns the addresses that the proxy is asked for. The families take turns, because the proxy may not reach addresses of
+    /// one family. Returns an address that the proxy's protocol cannot carry if there are only such addresses, so that the
+    /// error of the dialog says so.
+    fn in_order(mut self, to: &Destination) -> Result<Vec<SocketAddr>, DialError> {
+        if self.has_suitable() {
+            let is_v4_only = self.is_v4_only;
+            self.allowed.retain(|address| !is_v4_only || address.is_ipv4());
         }
-        if self.refused.is_empty() {
-            let message = "the destination has no address that the proxy can be asked for".to_owned();
-            return Err(DialError::new(ErrorKind::Dns, Phase::Dns, message, Scope::Host));
+        let Some(first) = self.allowed.first().copied() else {
+            if self.refused.is_empty() {
+                let message = "the destination has no address that the proxy can be asked for".to_owned();
+                return Err(DialError::new(ErrorKind::Dns, Phase::Dns, message, Scope::Host));
+            }
+            let failures = self.refused.into_iter().map(|peer| Failed { peer, why: Why::Refused });
+            return Err(refused(to, ConnectError::new(failures.collect()).without_address_of(to)));
+        };
+        let is_first = |address: &SocketAddr| address.is_ipv4() == first.is_ipv4();
+        let (mut one, mut other): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
+        for address in self.allowed {
+            let family = if is_first(&address) { &mut one } else { &mut other };
+            if family.len() < MOST_ADDRESSES && !family.contains(&address) {
+                family.push(address);
+            }
         }
-        let failures = self.refused.drain(..).map(|peer| Failed { peer, why: Why::Refused });
-        Err(refused(to, ConnectError::new(failures.collect()).without_address_of(to)))
+        let (mut one, mut other) = (one.into_iter(), other.into_iter());
+        let turns = std::iter::from_fn(|| {
+            let pair = [one.next(), other.next()];
+            pair.iter().any(Option::is_some).then_some(pair)
+        });
+        Ok(turns.flatten().flatten().take(MOST_ADDRESSES).collect())
     }
 }
 

@@ -7,13 +7,14 @@
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 
 use super::{Dialed, Dialer, end_phase};
 use crate::connect::destination::Destination;
 use crate::connect::error::{DialError, Scope};
+use crate::connect::limit::Limit;
 use crate::connect::shortage::shortage;
 use crate::connect::socket_path::SocketPath;
 use crate::connect::stream::Stream;
@@ -30,28 +31,28 @@ impl Dialer {
         to: &Destination,
         tag: Option<&Arc<str>>,
         setup: &Setup,
-        deadline: Instant,
+        limit: Limit,
     ) -> Result<Dialed, DialError> {
         if self.connector.is_some() {
             let message = "a client with a connector uses no unix sockets, because the connector makes the connections: leave one of both out";
             return Err(DialError::new(ErrorKind::Request, Phase::Queue, message.into(), Scope::Host));
         }
         let tls = match to.is_https() {
-            true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.within(limit, Phase::Tls, self.tls.load())).await??),
             false => None,
         };
         let phase = setup.unix(path);
-        let connected = tokio::time::timeout_at(deadline.into(), connect(path)).await;
+        let connected = limit.run(connect(path)).await;
         let connected = match connected {
-            Ok(Ok(unix)) => Ok(unix),
-            Ok(Err(error)) => Err(failure(path, error).await),
-            Err(_) => Err(too_late(path, self.config.connect_timeout)),
+            Some(Ok(unix)) => Ok(unix),
+            Some(Err(error)) => Err(failure(path, error).await),
+            None => Err(too_late(path, self.config.connect_timeout)),
         };
         let unix = end_phase(phase, connected)?;
         let (stream, tls) = match tls {
             Some(tls) => {
                 let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
-                Box::pin(self.secure(&tls, to, unix, setup, deadline)).await?
+                Box::pin(self.secure(&tls, to, unix, setup, limit)).await?
             }
             None => (Stream::Unix(unix), None),
         };

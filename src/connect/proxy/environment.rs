@@ -77,7 +77,8 @@ mod tests {
             // An empty variable counts as unset, as in curl and Go.
             (&[("http_proxy", ""), ("HTTP_PROXY", "b"), ("no_proxy", " ")], [Some("b"), None, None]),
             (&[("https_proxy", " "), ("ALL_PROXY", "a")], [Some("a"), Some("a"), None]),
-            // In CGI, a header field may have set HTTP_PROXY. In Go, a request fails if HTTP_PROXY would be used.
+            // In CGI, a header field may have set HTTP_PROXY. In Go, every http request that would use a proxy of the
+            // environment fails, even if `http_proxy` names the proxy, and an empty REQUEST_METHOD does not count.
             (&[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "a")], none),
             (&[("REQUEST_METHOD", ""), ("HTTP_PROXY", "a")], none),
             (

@@ -21,4 +21,4 @@ pub(crate) use self::server::{Kind, ProxyServer};
 pub use self::settings::Proxy;
 pub(crate) use self::settings::{Proxies, Wanted};
 pub(crate) use self::socks::Asked;
-pub(crate) use self::tunnel::through;
+pub(crate) use self::tunnel::{NotOpened, through};

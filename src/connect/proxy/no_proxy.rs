@@ -13,8 +13,9 @@ use ipnet::IpNet;
 /// Hosts to which requests go without a proxy.
 ///
 /// The list has the form of the environment variable `NO_PROXY`: entries that are separated by commas or blanks. Letter
-/// case and a dot at the end of a name do not matter. The table shows the forms of an entry, and where curl and Go
-/// differ. An entry of any other form is ignored, as in curl and Go.
+/// case and a dot at the end of a name do not matter. The table shows the forms of an entry. The columns for curl and Go
+/// say how `lib/noproxy.c` and `golang.org/x/net/http/httpproxy` read the entry. An entry of any other form is ignored,
+/// as in curl and Go.
 ///
 /// | entry | hosts without a proxy | in curl | in Go |
 /// |---|---|---|---|
@@ -26,6 +27,11 @@ use ipnet::IpNet;
 /// | `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]` | this address | as here, but without brackets only | as here |
 /// | `192.0.2.1:8080`, `[2001:db8::1]:8080` | this address, for this port only | none | as here |
 /// | `10.0.0.0/8`, `fd00::/8` | the addresses of this network | as here | as here |
+/// | `a.example b.example` | both, because blanks separate entries | some versions read only the first | none |
+/// | `bücher.example` | none: write `xn--bcher-kva.example` | none | matched as its ASCII form |
+///
+/// A dot at the end of a URL's name does not matter in curl, and keeps an entry from matching in Go. An IPv4-mapped address
+/// is matched as its IPv4 address in Go, and never in curl.
 ///
 /// No name is looked up: an address or a network matches only a URL that names an address. An IPv4 address matches its
 /// IPv4-mapped IPv6 address too. An address, with or without a zone, never matches by the end of its text: `.1` does
@@ -202,6 +208,10 @@ mod tests {
                 ("[example.com", 80),
             ],
         ),
+        // A name that is not ASCII is compared as it is, and the host of a URL is ASCII. Go converts the entry.
+        ("b\u{fc}cher.test", &[], &[("xn--bcher-kva.test", 80)]),
+        ("xn--bcher-kva.test", &[("XN--bcher-kva.test", 80), ("a.xn--bcher-kva.test.", 80)], &[]),
+        // Blanks separate entries. In Go they do not, and some versions of curl stop after the first entry.
         (" a.test\t,,b.test c.test,\n", &[("a.test", 80), ("b.test", 80), ("c.test", 80)], &[("d.test", 80)]),
     ];
 

@@ -97,7 +97,8 @@ impl ProxyServer {
     /// If the text is not the URL of a proxy. The error shows no part of the text.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let text = text.trim_ascii();
-        let (kind, rest) = match text.split_once("://") {
+        let scheme_end = text.find("://");
+        let (kind, rest) = match scheme_end.map(|at| (&text[..at], &text[at + 3..])) {
             Some((scheme, rest)) => {
                 let kind = Kind::ALL.into_iter().find(|kind| kind.scheme().eq_ignore_ascii_case(scheme));
                 let unknown =
@@ -106,14 +107,21 @@ impl ProxyServer {
             }
             None => (Kind::Http, text),
         };
-        let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+        let (authority, ignored) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
+        // Otherwise a password such as `1/2` would turn the user into the host.
+        if ignored.contains('@') {
+            let message = "the proxy's URL has an `@` after the host: percent-encode the password";
+            return Err(Error::request(message));
+        }
         let (login, authority) = match authority.rsplit_once('@') {
             Some((login, authority)) => (Some(login), authority),
             None => (None, authority),
         };
         let (host, port) = split(authority);
         let port = match port {
-            None | Some("") => kind.default_port(),
+            None => kind.default_port(),
+            // Without a scheme, a colon without a port is that of a mistyped scheme: `http:/proxy`.
+            Some("") if scheme_end.is_some() => kind.default_port(),
             Some(digits) => match digits.parse() {
                 Ok(port @ 1..) if digits.bytes().all(|digit| digit.is_ascii_digit()) => port,
                 _ => {

@@ -39,6 +39,10 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 /// the tunnel, and the tunnel is reused for that origin only. SOCKS proxies open a connection for each origin.
 /// [`tunnel`](Self::tunnel) asks for tunnels to http URLs too.
 ///
+/// If the client looks names up, the proxy is asked for the addresses of a name one after another, each time on a new
+/// connection, until it opens one: up to six addresses, and the families take turns. The next address is tried if the reply
+/// may be due to the address, such as a host that cannot be reached or refuses the connection.
+///
 /// The user and the password of the proxy's URL are sent to the proxy: as Basic to HTTP proxies, by RFC 1929 to SOCKS5
 /// proxies, and the user alone to SOCKS4 proxies. The client sends the user and the password to that proxy only, never
 /// to an origin, and never prints them. Characters that end a part of a URL, such as `/`, `#` and `@`, have to be

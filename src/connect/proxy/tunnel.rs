@@ -5,7 +5,6 @@
 //! must be closed.
 
 use std::io;
-use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,9 +13,9 @@ use super::connect::Connect;
 use super::refusal::Refusal;
 use super::server::{Kind, ProxyServer};
 use super::socks::{Asked, Next, Socks};
+use crate::connect::limit::Limit;
 use crate::connect::{DialError, Scope};
 use crate::error::{ErrorKind, Phase};
-use crate::timings::Rounded;
 
 /// A dialog with a proxy.
 enum Dialog<'a> {
@@ -30,49 +29,40 @@ enum Failed {
     Lost(io::Error),
 }
 
+/// Error of a dialog, after which the stream must be closed.
+#[derive(Debug)]
+pub(crate) struct NotOpened {
+    pub(crate) error: DialError,
+    /// Whether the proxy may open a connection to another address of the same host.
+    pub(crate) is_of_address: bool,
+}
+
 /// Asks the proxy at the other end of `stream` for a connection to a destination. When the function returns `Ok`, the
 /// stream is that connection.
 ///
-/// `deadline` ends the dialog. `after` is the time from the start of the dial to the deadline, for the error.
-///
 /// # Errors
 ///
-/// If the proxy opens no connection. The kind is [`ErrorKind::Proxy`], or [`ErrorKind::Timeout`] after the deadline.
+/// If the proxy opens no connection. The kind is [`ErrorKind::Proxy`], or [`ErrorKind::Timeout`] after the limit.
 pub(crate) async fn through<S>(
     proxy: &ProxyServer,
     stream: &mut S,
     to: Asked<'_>,
-    deadline: Instant,
-    after: Duration,
-) -> Result<(), DialError>
+    limit: Limit,
+) -> Result<(), NotOpened>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let failed = match tokio::time::timeout_at(deadline.into(), talk(proxy, stream, to)).await {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(failed)) => failed,
-        Err(_) => {
-            let after = Rounded(after);
-            let message = format!(
-                "the proxy {proxy} opened no connection within {after} of the start of the dial (connect_timeout)"
-            );
-            return Err(DialError::new(ErrorKind::Timeout, Phase::Proxy, message, Scope::Attempt));
+    let failed = match limit.run(talk(proxy, stream, to)).await {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(failed)) => failed,
+        None => {
+            let message = format!("the proxy {proxy} opened no connection within {limit}");
+            let error = DialError::new(ErrorKind::Timeout, Phase::Proxy, message, Scope::Attempt);
+            return Err(NotOpened { error, is_of_address: false });
         }
     };
-    let error = |message, scope| DialError::new(ErrorKind::Proxy, Phase::Proxy, message, scope);
-    Err(match failed {
-        Failed::Lost(lost) => {
-            error(format!("the connection to the proxy {proxy} was lost"), Scope::Attempt).because(lost)
-        }
-        Failed::Refused(refusal) => {
-            let (message, scope) = (format!("the proxy {proxy} {refusal}"), refusal.scope());
-            match refusal {
-                Refusal::Http(cause) => error(message, scope).because(cause),
-                Refusal::Unsendable(cause) => error(message, scope).because(cause),
-                _ => error(message, scope),
-            }
-        }
-    })
+    let is_of_address = matches!(&failed, Failed::Refused(refusal) if refusal.is_of_address());
+    Err(NotOpened { error: failed.into_error(proxy), is_of_address })
 }
 
 /// Sends and receives until the connection is open or refused.
@@ -96,6 +86,25 @@ where
             Next::Open => return Ok(()),
         }
         next = dialog.receive(&mut buf)?;
+    }
+}
+
+impl Failed {
+    fn into_error(self, proxy: &ProxyServer) -> DialError {
+        let error = |message, scope| DialError::new(ErrorKind::Proxy, Phase::Proxy, message, scope);
+        match self {
+            Self::Lost(lost) => {
+                error(format!("the connection to the proxy {proxy} was lost"), Scope::Attempt).because(lost)
+            }
+            Self::Refused(refusal) => {
+                let (message, scope) = (format!("the proxy {proxy} {refusal}"), refusal.scope());
+                match refusal {
+                    Refusal::Http(cause) => error(message, scope).because(cause),
+                    Refusal::Unsendable(cause) => error(message, scope).because(cause),
+                    _ => error(message, scope),
+                }
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use tokio::io::{DuplexStream, duplex};
 
+use std::time::Duration;
+
 use super::*;
 use crate::time;
 
@@ -43,7 +45,8 @@ where
     let (mut client, server) = duplex(size);
     let to = Asked::of("a.test", 443);
     let client = async {
-        let asked = through(&proxy, &mut client, to, time::after(time::now(), LONG), LONG).await;
+        let asked = through(&proxy, &mut client, to, Limit::of_dial(time::now(), LONG)).await;
+        let asked = asked.map_err(|failed| failed.error);
         (asked, client)
     };
     tokio::join!(client, play(server)).0
@@ -83,8 +86,8 @@ async fn a_connection_opens_wherever_the_answers_are_cut_and_loses_no_byte() {
             let proxy = ProxyServer::parse(url).unwrap();
             let (mut client, server) = duplex(size);
             let client = async {
-                let deadline = time::after(time::now(), LONG);
-                let asked = through(&proxy, &mut client, Asked::of("a.test", 443), deadline, LONG).await;
+                let limit = Limit::of_dial(time::now(), LONG);
+                let asked = through(&proxy, &mut client, Asked::of("a.test", 443), limit).await;
                 asked.unwrap_or_else(|error| panic!("{url} cut at {cut}: {error:?}"));
                 client.write_all(b"ping").await.unwrap();
                 let mut pong = [0; 4];
@@ -238,10 +241,10 @@ async fn a_62_a_name_that_is_too_long_sends_nothing() {
             read > 0
         };
         let client = async {
-            let deadline = time::after(time::now(), LONG);
-            let asked = through(&proxy, &mut client, Asked::of(&name, 443), deadline, LONG).await;
+            let limit = Limit::of_dial(time::now(), LONG);
+            let asked = through(&proxy, &mut client, Asked::of(&name, 443), limit).await;
             drop(client);
-            asked.unwrap_err()
+            asked.unwrap_err().error
         };
         let (error, was_sent) = tokio::join!(client, play);
         assert_eq!((was_sent, error.kind()), (is_sent, ErrorKind::Proxy), "A-62 {url}: {error}");

@@ -44,7 +44,7 @@ pub(super) struct Records {
     is_used: bool,
     /// Whether the client's close_notify was sealed.
     is_close_notify_sealed: bool,
-    /// Whether the alert about an error is the first record in `outgoing`.
+    /// Whether an alert of rustls is the first record in `outgoing`, so that the reader sends the alert.
     is_alert_first: bool,
 }
 
@@ -165,7 +165,13 @@ impl Records {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => self.failed = Some(error),
                 Poll::Pending if is_some => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // The peer may wait for the alert: a server that asks for a renegotiation gets a refusal.
+                    if self.is_alert_first {
+                        let _ = self.poll_send(io, cx);
+                    }
+                    return Poll::Pending;
+                }
             }
         }
         if buf.filled().len() > before {
@@ -287,7 +293,10 @@ impl Records {
                     self.output.deliver(record.payload, buf.as_deref_mut());
                 }
             }
-            Ok(ConnectionState::EncodeTlsData(message)) => self.output.encode_message(message),
+            Ok(ConnectionState::EncodeTlsData(message)) => {
+                self.is_alert_first |= self.output.outgoing.is_empty();
+                self.output.encode_message(message);
+            }
             Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
             Ok(ConnectionState::PeerClosed) => {
                 self.output.is_closed = true;
@@ -298,7 +307,7 @@ impl Records {
             Ok(_) => self.is_quiet = true,
             Err(error) => {
                 self.output.error = Some(Box::new(error));
-                self.is_alert_first = self.output.outgoing.is_empty();
+                self.is_alert_first |= self.output.outgoing.is_empty();
                 self.encode_alerts();
                 discard = usize::MAX;
             }
@@ -335,6 +344,7 @@ impl Records {
             }
         }
         let sealed = self.seal(bufs)?;
+        self.is_alert_first = false;
         match self.poll_send(io, cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             // Sealed bytes count as written, because they stay in `outgoing` until the transport takes them.
@@ -419,6 +429,7 @@ impl Records {
             }
         }
         self.output.outgoing.free();
+        self.is_alert_first = false;
         Poll::Ready(Ok(()))
     }
 

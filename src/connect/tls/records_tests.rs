@@ -378,6 +378,23 @@ async fn key_updates_are_silent_and_are_answered_with_the_next_write() {
     }
 }
 
+/// The peer cannot keep the client busy with new keys.
+#[tokio::test]
+async fn a_52_endless_key_updates_are_bounded() {
+    let (mut records, mut peer) = pair().await;
+    let mut rounds = 0;
+    let error = loop {
+        peer.server.refresh_traffic_keys().unwrap();
+        peer.transmit();
+        match read(&mut records, &mut peer, 100) {
+            Poll::Pending => assert!(records.memory() <= MOST_WIRE && rounds < 1_000, "A-52"),
+            Poll::Ready(end) => break end.expect_err("A-52: key updates carry no data"),
+        }
+        rounds += 1;
+    };
+    assert!(error.to_string().contains("TooManyKeyUpdateRequests"), "A-52: {error}");
+}
+
 #[tokio::test]
 async fn large_writes_leave_a_byte_at_a_time_and_in_order() {
     let (mut records, mut peer) = pair().await;

@@ -207,6 +207,51 @@ async fn a_53_a_reserved_connection_carries_no_request_after_the_change() {
     assert_eq!((total.closed(DropReason::IdentityChanged), total.idle, total.active), (1, 1, 0), "{total}");
 }
 
+/// The https proxy asks for the client's certificate, and forwards requests to http origins: the connection to the proxy has
+/// the identity, although there is no TLS with the origin.
+#[cfg(feature = "proxy")]
+#[tokio::test]
+async fn a_53_a_connection_to_an_https_proxy_is_not_kept_after_the_change() {
+    use crate::support::gate::Gate;
+
+    let ours = Authority::new("ours");
+    let (first, second) = (ours.issue(&["one"]), ours.issue(&["two"]));
+    for is_tunnel in [false, true] {
+        let origin = crate::support::Server::echo();
+        let config = ours.requiring(&ours.issue(&[HOST]), &[&TLS13]);
+        let forwarding = TlsServer::start(config.clone()).await;
+        let gate = Gate::start_tls(config, origin.address(), None).await;
+        let at = if is_tunnel { gate.address } else { forwarding.address() };
+        let proxy = handclasp::Proxy::all(format!("https://{HOST}:{}", at.port())).unwrap().tunnel(is_tunnel);
+        let held = Held::new(&first);
+        let asked = held.clone();
+        let builder = Client::builder().resolve(HOST, at).tls_certs_only([root(&ours)]).proxy(proxy);
+        let client = builder.identity_provider(move || Ok(asked.give())).build().unwrap();
+        let fetch = async |tag: Option<&str>| {
+            let mut request = client.get("http://a.test/");
+            if let Some(tag) = tag {
+                request = request.isolation(tag);
+            }
+            let response = within(20, request.send()).await.unwrap();
+            let id = response.connection().id();
+            response.text().await.unwrap();
+            id
+        };
+        assert_eq!((fetch(None).await, fetch(None).await), (1, 1));
+        held.replace(&second);
+        // The client asks for the identity when it dials.
+        assert_eq!(fetch(Some("tag")).await, 2);
+        assert_eq!(fetch(None).await, 3, "A-53: tunnel {is_tunnel}");
+        let total = client.pool().stats().total;
+        assert_eq!(total.closed(DropReason::IdentityChanged), 1, "A-53: tunnel {is_tunnel}: {total}");
+        if !is_tunnel {
+            let (one, two) = (first.chain.first().cloned(), second.chain.first().cloned());
+            let seen: Vec<_> = forwarding.seen().into_iter().map(|connected| connected.client).collect();
+            assert_eq!(seen, [one, two.clone(), two]);
+        }
+    }
+}
+
 /// A request whose content the test withholds.
 struct Uploading {
     response: tokio::task::JoinHandle<u64>,
