@@ -17,6 +17,7 @@ use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
 use super::failures::ConnectError;
 use super::filter::AddressFilter;
+use super::held_ack;
 use super::history::History;
 use super::options::TcpOptions;
 use super::shortage::is_shortage;
@@ -131,6 +132,18 @@ impl Dialer {
     pub(crate) fn first_request_failed(&self, peer: SocketAddr, made: Instant) {
         if self.spread.is_some() {
             self.history.lock().unwrap_or_else(PoisonError::into_inner).failed(peer, made, time::now());
+        }
+    }
+
+    /// Whether connections are made whose handshake ends with their first write.
+    pub(crate) fn holds_acks(&self) -> bool {
+        self.config.tcp.request_on_ack
+    }
+
+    /// Ends the handshake of a new connection on which no request is written now.
+    pub(crate) fn send_held_ack(&self, stream: &Stream) {
+        if self.holds_acks() {
+            held_ack::send(stream);
         }
     }
 

@@ -10,6 +10,7 @@ mod dialer;
 mod error;
 mod failures;
 mod filter;
+mod held_ack;
 mod history;
 mod options;
 mod order;

@@ -9,11 +9,15 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpSocket;
 
+use super::held_ack;
+
 /// Options of the TCP sockets of one client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TcpOptions {
     /// Whether small writes leave at once.
     pub(crate) nodelay: bool,
+    /// Whether the first write carries the acknowledgment of the server's SYN.
+    pub(crate) request_on_ack: bool,
     /// Silence after which the system sends the first probe, or `None` for no probes.
     pub(crate) keepalive: Option<Duration>,
     /// Time between two probes.
@@ -32,6 +36,7 @@ impl Default for TcpOptions {
     fn default() -> Self {
         Self {
             nodelay: true,
+            request_on_ack: false,
             keepalive: Some(Duration::from_secs(15)),
             keepalive_interval: Some(Duration::from_secs(15)),
             keepalive_retries: Some(4),
@@ -46,6 +51,9 @@ impl TcpOptions {
     pub(super) fn set(&self, socket: &TcpSocket) {
         // Errors are ignored, because the dial needs no option.
         let _ = socket.set_nodelay(self.nodelay);
+        if self.request_on_ack {
+            held_ack::hold(socket);
+        }
         if let Some(keepalive) = self.tcp_keepalive() {
             let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
         }

@@ -249,6 +249,11 @@ impl Dial {
         let mut actions = Vec::new();
         let (now, epoch) = (connection.used_at, inner.epoch());
         let mut state = inner.lock();
+        if inner.dialer.holds_acks() && !state.policy.is_awaited_at(self.place) {
+            drop(state);
+            inner.dialer.send_held_ack(&connection.stream);
+            state = inner.lock();
+        }
         let Some(dialing) = state.take_dial(self.dial_id) else {
             // The pool gave the dial up, so another connection may have its room.
             drop(state);

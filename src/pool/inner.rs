@@ -194,6 +194,8 @@ impl PoolInner {
             // Only a connection that carried a request gets a new `used_at`.
             connection.used_at = now;
             connection.line_ends = 0;
+        } else {
+            self.dialer.send_held_ack(&connection.stream);
         }
         let stay = connection.stay(stay, served.request, now);
         self.keep(self.lock(), connection, now, &mut actions, |state, connection, now, actions| {
@@ -307,6 +309,7 @@ impl PoolInner {
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
                         // The waiter has left, so the policy decides about the connection again.
                         if let Some(Err(Granted::Conn(connection))) = delivered {
+                            self.dialer.send_held_ack(&connection.stream);
                             let give =
                                 |state: &mut State, connection: Connection, now, actions: &mut Actions| {
                                     let terms = connection.terms(None, self.epoch());

@@ -111,6 +111,12 @@ impl<K: Kinds> Policy<K> {
         out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
     }
 
+    /// Whether a request waits that gets the next new connection of the place. If the place is gone, returns false.
+    pub(crate) fn is_awaited_at(&self, place: Place) -> bool {
+        let shelf = self.hosts.get(place.host).and_then(|host| host.shelves.get(place.shelf as usize));
+        shelf.is_some_and(|shelf| shelf.waiters() > 0)
+    }
+
     /// Adds the connection of a dial that succeeded. The connection goes to a request that is sent again, to the oldest
     /// waiter, or to the shelf.
     ///
