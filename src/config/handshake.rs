@@ -25,4 +25,31 @@ impl ClientBuilder {
         self.connect.tcp.request_on_ack = together;
         self
     }
+
+    /// Sets whether the first bytes of a connection go with its first packet (TCP Fast Open,
+    /// <https://www.rfc-editor.org/rfc/rfc7413>). `false` by default. Has an effect on Linux only.
+    ///
+    /// With `true`, the first request on a new connection needs one round trip less. A server gives each client a cookie at
+    /// the first connection, and the bytes are sent early on later connections, so the first connection to a server is not
+    /// faster. Both ends need the support of their systems (`net.ipv4.tcp_fastopen`). Where it is missing, connections are
+    /// made as usual.
+    ///
+    /// The network may repeat the first packet, so that the server gets its bytes twice. For this reason only these bytes are
+    /// sent early:
+    ///
+    /// - For https, the first message of the TLS handshake, which is no part of a request.
+    /// - For http, a request that may be repeated, such as GET, or has an `Idempotency-Key`, and that has no content. The request is
+    ///   sent early only if no other request waits for a connection to the host.
+    ///
+    /// The page on [limits](crate::manual::limits) lists what is not sent early.
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().tcp_fast_open(true).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "fast-open")]
+    pub fn tcp_fast_open(mut self, fast: bool) -> Self {
+        self.connect.opens_fast = fast;
+        self
+    }
 }

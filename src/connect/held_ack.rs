@@ -25,7 +25,8 @@ pub(super) fn send(stream: &Stream) {
     }
 }
 
-fn send_on(tcp: &TcpStream) {
+/// Sends the acknowledgment of the server's SYN, if the system still holds it.
+pub(super) fn send_on(tcp: &TcpStream) {
     set_quick(&SockRef::from(tcp), true);
 }
 

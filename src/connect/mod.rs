@@ -7,8 +7,10 @@
 
 mod destination;
 mod dialer;
+mod early;
 mod error;
 mod failures;
+mod fast_open;
 mod filter;
 mod held_ack;
 mod history;
@@ -29,6 +31,7 @@ mod tls;
 pub use self::destination::Destination;
 pub(crate) use self::destination::Via;
 pub(crate) use self::dialer::{ConnectConfig, Connector, Dialed, Dialer};
+pub(crate) use self::early::FirstBytes;
 pub(crate) use self::error::{DialError, Scope};
 pub use self::filter::{AddressFilter, Candidate};
 #[cfg(feature = "proxy")]

@@ -17,6 +17,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::early::Early;
 use super::tls::TlsStream;
 use crate::codec::{MOST_LINE_ENDS, Unasked};
 
@@ -210,6 +211,8 @@ impl Transport for TcpStream {
 pub(crate) enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// Plain TCP with whose SYN the first bytes of a request were sent. Boxed because it is rare: keeps the stream small.
+    Early(Box<Early>),
     /// TLS over TCP.
     Tls(Box<TlsStream>),
     /// Transport of a custom connector.
@@ -238,7 +241,7 @@ impl Stream {
     /// Whether a failed write has sent none of its bytes: see [`Transport::fails_untouched`].
     pub(crate) fn fails_untouched(&mut self) -> bool {
         match self {
-            Self::Tcp(_) => true,
+            Self::Tcp(_) | Self::Early(_) => true,
             Self::Tls(_) => false,
             Self::Other(other) => other.get().fails_untouched(),
         }
@@ -248,6 +251,9 @@ impl Stream {
     pub(crate) fn look(&mut self) -> Look {
         match self {
             Self::Tcp(tcp) => look(tcp),
+            // The answer may be here before the request is claimed.
+            Self::Early(early) if early.is_unclaimed() => Look::Silent,
+            Self::Early(early) => look(&early.tcp),
             Self::Tls(tls) => tls.look(),
             Self::Other(other) => other.get().look(),
         }
@@ -281,6 +287,7 @@ impl Stream {
     pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
         match self {
             Self::Tcp(tcp) => read_now(tcp, room),
+            Self::Early(early) => read_now(&early.tcp, room),
             Self::Tls(tls) => tls.read_now(room),
             Self::Other(other) => other.get().read_now(room),
         }
@@ -290,6 +297,7 @@ impl Stream {
     pub(crate) fn close(&mut self) {
         match self {
             Self::Tcp(tcp) => close(tcp),
+            Self::Early(early) => close(&early.tcp),
             Self::Tls(tls) => tls.close(),
             Self::Other(other) => other.get().close(),
         }
@@ -299,7 +307,7 @@ impl Stream {
     /// TLS has read a part of a record or the peer's close, or holds plaintext that was not read.
     pub(crate) fn look_inside(&mut self) -> Look {
         match self {
-            Self::Tcp(_) | Self::Other(_) => Look::Silent,
+            Self::Tcp(_) | Self::Early(_) | Self::Other(_) => Look::Silent,
             Self::Tls(tls) => tls.look_inside(),
         }
     }
@@ -309,6 +317,8 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(tcp) => f.debug_tuple("Tcp").field(tcp).finish(),
+            // The bytes that were sent may be secrets.
+            Self::Early(early) => f.debug_tuple("Early").field(&early.tcp).finish(),
             Self::Tls(_) => f.write_str("Tls"),
             Self::Other(_) => f.write_str("Other"),
         }
@@ -319,6 +329,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Self::Other(other) => Pin::new(other.get()).poll_read(cx, buf),
         }
@@ -329,6 +340,8 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Early(early) if early.is_unclaimed() => Poll::Ready(early.claim(buf)),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
             Self::Other(other) => Pin::new(other.get()).poll_write(cx, buf),
         }
@@ -341,6 +354,10 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Early(early) if early.is_unclaimed() => {
+                Poll::Ready(early.claim(bufs.first().map_or(&[], |first| first)))
+            }
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
             Self::Other(other) => Pin::new(other.get()).poll_write_vectored(cx, bufs),
         }
@@ -349,6 +366,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(tcp) => tcp.is_write_vectored(),
+            Self::Early(early) => early.tcp.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
             Self::Other(other) => other.is_vectored,
         }
@@ -357,6 +375,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
             Self::Other(other) => Pin::new(other.get()).poll_flush(cx),
         }
@@ -365,6 +384,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
             Self::Other(other) => Pin::new(other.get()).poll_shutdown(cx),
         }

@@ -25,7 +25,17 @@ impl Bench {
     fn conditions(&self, attempt_delay: Duration) -> Conditions<'_> {
         let (to, setup, history) = (&self.to, &self.setup, &self.history);
         let options = TcpOptions::default();
-        Conditions { to, setup, history, spread: None, filter: None, attempt_delay, local: None, options }
+        Conditions {
+            to,
+            setup,
+            history,
+            spread: None,
+            filter: None,
+            attempt_delay,
+            local: None,
+            options,
+            first: None,
+        }
     }
 
     fn to(&self, addresses: &[SocketAddr], attempt_delay: Duration) -> Attempts<'_> {

@@ -177,6 +177,16 @@ impl Exchange {
         Ok(())
     }
 
+    /// Returns the bytes of the prepared attempt that come first.
+    pub(crate) fn first_bytes(&self) -> &[u8] {
+        &self.attempt.outgoing.framing
+    }
+
+    /// Whether the prepared attempt has nothing to send beyond its [first bytes](Self::first_bytes).
+    pub(crate) fn is_head_only(&self) -> bool {
+        self.attempt.machine.is_send_done()
+    }
+
     /// Gives the prepared attempt its connection. `assigned` is the time at which the connection was taken, if the
     /// connection was idle and was taken within this poll.
     #[inline]

@@ -60,8 +60,8 @@ impl Dialer {
             false => None,
         };
         let at = Destination::new(is_tls, proxy.host(), proxy.port());
-        let connected = Box::pin(self.connect(&at, setup, deadline)).await;
-        let Won { tcp, peer, took, seat } = connected.map_err(|error| error.of_proxy(proxy))?;
+        let connected = Box::pin(self.connect(&at, setup, deadline, None)).await;
+        let Won { tcp, peer, took, seat, .. } = connected.map_err(|error| error.of_proxy(proxy))?;
         let local = tcp.local_addr().ok();
         let phase = setup.proxy(at.host(), at.port());
         let asked = is_tunnel.then(|| match address {
@@ -74,7 +74,7 @@ impl Dialer {
         let (stream, tls) = match tls.filter(|_| to.is_https()) {
             Some(tls) => {
                 let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
-                Box::pin(self.secure(&tls, to, carrier, setup, deadline)).await?
+                Box::pin(self.secure(tls.handshake(to.host(), carrier), to, setup, deadline)).await?
             }
             None => (carrier.into(), with_proxy),
         };
