@@ -204,9 +204,6 @@ impl Dialer {
         let connected = Box::pin(self.connect(to, setup, deadline, first.as_ref())).await;
         let Won { tcp, peer, sent, took, seat } = connected?;
         let local = tcp.local_addr().ok();
-        if sent > 0 && self.holds_acks() {
-            held_ack::send_on(&tcp);
-        }
         let (stream, tls) = match (tls, begun) {
             (Some(tls), Some(begun)) => {
                 let handshake = tls.go_on(begun, sent, tcp);

@@ -7,7 +7,7 @@
 //! Errors are ignored, because a connection whose acknowledgment goes alone works as well.
 
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 
 use super::Stream;
 
@@ -21,13 +21,8 @@ pub(super) fn hold(socket: &TcpSocket) {
 pub(super) fn send(stream: &Stream) {
     // A stream with TLS has written its hello already.
     if let Stream::Tcp(tcp) = stream {
-        send_on(tcp);
+        set_quick(&SockRef::from(tcp), true);
     }
-}
-
-/// Sends the acknowledgment of the server's SYN, if the system still holds it.
-pub(super) fn send_on(tcp: &TcpStream) {
-    set_quick(&SockRef::from(tcp), true);
 }
 
 fn set_quick(socket: &SockRef<'_>, is_quick: bool) {
@@ -67,12 +62,16 @@ mod tests {
             let socket = TcpSocket::new_v4().unwrap();
             hold(&socket);
             let mut tcp = socket.connect(listener.local_addr().unwrap()).await.unwrap();
-            assert!(SockRef::from(&tcp).tcp_quickack().unwrap(), "the system has switched quick-ACK on again");
+            assert!(
+                SockRef::from(&tcp).tcp_quickack().unwrap(),
+                "the system has switched quick-ACK on again"
+            );
             assert!(accept(&listener).is_none(), "the acknowledgment is held");
+            let mut stream = Stream::Tcp(tcp);
             if is_sent {
-                send_on(&tcp);
+                send(&stream);
             } else {
-                tcp.write_all(b"x").await.unwrap();
+                stream.write_all(b"x").await.unwrap();
             }
             let mut peer = accept(&listener).unwrap();
             if !is_sent {

@@ -18,9 +18,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 
 use super::destination::Destination;
-use super::fast_open;
 use super::early::FirstBytes;
 use super::failures::{ConnectError, Failed, Why};
+use super::fast_open;
 use super::filter::AddressFilter;
 use super::history::{History, Standing, attempt_delay};
 use super::options::TcpOptions;

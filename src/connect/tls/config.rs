@@ -267,7 +267,12 @@ impl Loaded {
     }
 
     /// Goes on with a handshake. `sent` is the number of its first bytes that were sent.
-    pub(crate) async fn go_on(&self, begun: Begun, sent: usize, tcp: TcpStream) -> Result<Secured, DialError> {
+    pub(crate) async fn go_on(
+        &self,
+        begun: Begun,
+        sent: usize,
+        tcp: TcpStream,
+    ) -> Result<Secured, DialError> {
         let name = begun.name().clone();
         let connected = begun.connect(sent, tcp.into()).await;
         self.secured(name, connected)
