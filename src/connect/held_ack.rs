@@ -61,7 +61,7 @@ mod tests {
             listener.set_nonblocking(true).unwrap();
             let socket = TcpSocket::new_v4().unwrap();
             hold(&socket);
-            let mut tcp = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+            let tcp = socket.connect(listener.local_addr().unwrap()).await.unwrap();
             assert!(
                 SockRef::from(&tcp).tcp_quickack().unwrap(),
                 "the system has switched quick-ACK on again"
