@@ -149,7 +149,7 @@ impl Dialer {
         self.config.opens_fast
     }
 
-    /// Ends the handshake of a new connection on which no request is written now.
+    /// Ends the handshake of a new connection: after its first write, or when it is kept without a write.
     pub(crate) fn send_held_ack(&self, stream: &Stream) {
         if self.holds_acks() {
             held_ack::send(stream);

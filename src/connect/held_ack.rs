@@ -1,9 +1,9 @@
 //! The acknowledgment that ends TCP's handshake, which the first bytes of the client can carry.
 //!
 //! Linux sends the acknowledgment of the server's SYN at once, unless quick-ACK is off. If quick-ACK is off, the system waits
-//! for the first write, which then carries the acknowledgment, and sends the acknowledgment alone after 200 ms. The system
-//! switches quick-ACK on again when the server's SYN arrives, so that later acknowledgments are not late. Until the server has
-//! the acknowledgment, it does not accept the connection: a connection on which nothing is written at once must not hold it.
+//! for the first write, which then carries the acknowledgment, and sends the acknowledgment alone after 200 ms. Until the server
+//! has the acknowledgment, it does not accept the connection: a connection on which nothing is written at once must not hold it.
+//! After a first write so early, the system would acknowledge the response late, so that quick-ACK is switched on again.
 //! Errors are ignored, because a connection whose acknowledgment goes alone works as well.
 
 use socket2::SockRef;
@@ -16,7 +16,8 @@ pub(super) fn hold(socket: &TcpSocket) {
     set_quick(&SockRef::from(socket), false);
 }
 
-/// Sends the acknowledgment of the server's SYN, if the system still holds it.
+/// Sends the acknowledgment of the server's SYN, if the system still holds it, and lets the system send the next
+/// acknowledgments at once.
 #[cold]
 pub(super) fn send(stream: &Stream) {
     // A stream with TLS has written its hello already.
@@ -74,6 +75,9 @@ mod tests {
                 stream.write_all(b"x").await.unwrap();
             }
             let mut peer = accept(&listener).unwrap();
+            send(&stream);
+            let Stream::Tcp(tcp) = &stream else { unreachable!() };
+            assert!(SockRef::from(tcp).tcp_quickack().unwrap());
             if !is_sent {
                 assert_eq!(peer.read(&mut [0; 2]).unwrap(), 1);
             }

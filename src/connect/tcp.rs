@@ -111,12 +111,14 @@ pub(crate) struct Won {
     pub(crate) seat: Option<Seat>,
 }
 
+/// An attempt, which returns the connection and the number of bytes that were sent with its SYN.
+type Connecting = Pin<Box<dyn Future<Output = io::Result<(TcpStream, usize)>> + Send>>;
+
 /// An attempt that has neither connected nor failed.
 struct InFlight {
     number: usize,
     peer: SocketAddr,
-    /// The attempt, which returns the connection and the number of bytes that were sent with its SYN.
-    connecting: Pin<Box<dyn Future<Output = io::Result<(TcpStream, usize)>> + Send>>,
+    connecting: Connecting,
     attempt: Attempt,
     seat: Option<Seat>,
 }

@@ -328,7 +328,11 @@ impl Exchange {
         let info = lease.begin(now);
         self.trace.assigned(info.id(), info.is_reused(), now);
         *stage = Stage::Begun(Some(info));
-        match self.poll_upload(cx) {
+        let sent = self.poll_upload(cx);
+        if !is_reused && let Some(Connection { lease, .. }) = &self.connection {
+            lease.note_first_write();
+        }
+        match sent {
             Poll::Ready(sent) => Ok(sent?),
             Poll::Pending => Ok(()),
         }

@@ -115,7 +115,7 @@ fn a_request_takes_its_round_trips() {
     // Without X25519MLKEM768, the first message of TLS fits into one packet.
     #[cfg(feature = "fast-open")]
     let short_hello = || {
-        let provider = handclasp::rustls_0_23::rustls::crypto::ring::default_provider();
+        let provider = rustls::crypto::ring::default_provider();
         direct().tls_backend(handclasp::rustls_0_23::crypto_provider(provider)).tcp_fast_open(true)
     };
     #[cfg(feature = "fast-open")]
@@ -123,14 +123,6 @@ fn a_request_takes_its_round_trips() {
         ("http, Fast Open", &*http, Box::new(|| direct().tcp_fast_open(true)) as Made<'_>, true, 1),
         ("https, Fast Open", &https, Box::new(short_hello), true, 2),
     ]);
-    #[cfg(all(feature = "fast-open", feature = "aws-lc-rs"))]
-    kinds.push((
-        "https, Fast Open, X25519MLKEM768",
-        &*https,
-        Box::new(|| direct().tcp_fast_open(true)),
-        true,
-        3,
-    ));
     println!(
         "| request over 50 ms | round trips | median | packets of the client before the first data of the server |"
     );

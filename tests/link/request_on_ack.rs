@@ -112,7 +112,7 @@ fn nothing_is_slower_if_the_request_carries_the_acknowledgment() {
         let _link = Link::lossy(50, 0, lost);
         let server = Server::start_at(HERE, by_size);
         let base = url(&server, 0).trim_end_matches('0').to_owned();
-        let (small, large) = if lost == 0 { (20, 10) } else { (150, 12) };
+        let (small, large) = if lost == 0 { (20, 30) } else { (150, 12) };
         print("small response", lost, runtime.block_on(measure(&format!("{base}small"), small)));
         print("1 MiB response", lost, runtime.block_on(measure(&format!("{base}large"), large)));
         let first = Server::start_at(HERE, |peer| {

@@ -256,7 +256,7 @@ impl Loaded {
     ) -> Result<Secured, DialError> {
         let name = self.server_name(host)?;
         let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), carrier.into()).await;
-        self.secured(name, connected)
+        self.secured(&name, connected)
     }
 
     /// Begins a handshake with `host` before there is a connection.
@@ -275,7 +275,7 @@ impl Loaded {
     ) -> Result<Secured, DialError> {
         let name = begun.name().clone();
         let connected = begun.connect(sent, tcp.into()).await;
-        self.secured(name, connected)
+        self.secured(&name, connected)
     }
 
     /// Returns the name that the certificate of `host` must be valid for.
@@ -289,14 +289,14 @@ impl Loaded {
     /// Returns the result of a handshake.
     fn secured(
         &self,
-        name: ServerName<'static>,
+        name: &ServerName<'static>,
         connected: io::Result<TlsStream>,
     ) -> Result<Secured, DialError> {
         let stream = connected.map_err(|error| {
             if let (Some(Error::DecryptError), Some(sessions)) = (cause(&error), &self.sessions) {
                 // The server's keys of the resumed session may differ from the client's, so the next handshake must not
                 // resume this session.
-                sessions.remove_tls12_session(&name);
+                sessions.remove_tls12_session(name);
             }
             refused(&name.to_str(), error)
         })?;
