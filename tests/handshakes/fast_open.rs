@@ -17,6 +17,9 @@ const BOTH: u32 = 0x403;
 /// The client sends data with the SYN, and no server takes it.
 const CLIENT: u32 = 0x1;
 
+/// Names and values of the fields of a request.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 /// Returns the number of connections whose data in the SYN the server has acknowledged with its own SYN.
 fn accepted() -> u64 {
     let text = fs::read_to_string("/proc/net/netstat").unwrap();
@@ -44,7 +47,7 @@ fn only_a_request_that_may_be_repeated_goes_with_the_syn() {
     allow(BOTH);
     let server = Server::start(echo);
     let url = server.url("/a");
-    let send = async |method: Method, fields: &[(&str, &str)], body: Option<&'static str>| -> Response {
+    let send = async |method: Method, fields: Fields<'_>, body: Option<&'static str>| -> Response {
         let mut request = client().request(method, &url);
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -59,7 +62,7 @@ fn only_a_request_that_may_be_repeated_goes_with_the_syn() {
         let mut capture = Capture::start();
         get(&client(), &url).await;
         assert_eq!((in_syns(&capture.packets()), accepted()), (vec![0], 0));
-        let early: [(Method, &[(&str, &str)]); 5] = [
+        let early: [(Method, Fields<'_>); 5] = [
             (Method::GET, &[]),
             (Method::HEAD, &[]),
             (Method::DELETE, &[]),
@@ -82,7 +85,7 @@ fn only_a_request_that_may_be_repeated_goes_with_the_syn() {
             assert_eq!(server.seen().len(), requests + 1, "the server gets one request");
         }
         let before = accepted();
-        let late: [(Method, &[(&str, &str)], Option<&str>); 5] = [
+        let late: [(Method, Fields<'_>, Option<&str>); 5] = [
             (Method::POST, &[], None),
             (Method::POST, &[], Some("content")),
             (Method::PATCH, &[], Some("content")),
@@ -130,7 +133,7 @@ fn the_connection_is_kept_and_phases_add_up() {
         get(&client(), &server.url("/a")).await;
         let client = client();
         let response = client.get(server.url("/b")).send().await.unwrap();
-        let timings = response.timings().clone();
+        let timings = *response.timings();
         assert_eq!(response.text().await.unwrap(), "/b");
         assert!(timings.connect.is_some() && !timings.total.is_zero(), "{timings:?}");
         for path in ["/c", "/d"] {

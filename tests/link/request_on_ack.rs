@@ -92,7 +92,7 @@ async fn measure_dropped(requests: usize) -> [Times; 2] {
         until("the server has the connection", || accepted.lock().unwrap().is_some()).await;
         times[at % 2].first_byte.push(accepted.lock().unwrap().unwrap() - begun);
         let response = client.get(&url).send().await.unwrap();
-        assert_eq!((response.text().await.unwrap().as_str(), client.pool().stats().total.opened), ("/0", 1));
+        assert_eq!(response.text().await.unwrap(), "/0");
         times[at % 2].total.push(begun.elapsed());
     }
     times
@@ -112,14 +112,14 @@ fn nothing_is_slower_if_the_request_carries_the_acknowledgment() {
         let _link = Link::lossy(50, 0, lost);
         let server = Server::start_at(HERE, by_size);
         let base = url(&server, 0).trim_end_matches('0').to_owned();
-        let (small, large) = if lost == 0 { (20, 30) } else { (150, 12) };
+        let (small, large) = if lost == 0 { (20, 30) } else { (300, 20) };
         print("small response", lost, runtime.block_on(measure(&format!("{base}small"), small)));
         print("1 MiB response", lost, runtime.block_on(measure(&format!("{base}large"), large)));
         let first = Server::start_at(HERE, |peer| {
             peer.send("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
             peer.drain()
         });
-        print("a server that speaks first", lost, runtime.block_on(measure(&url(&first, 0), small / 2)));
-        print("a request that is dropped", lost, runtime.block_on(measure_dropped(small / 2)));
+        print("a server that speaks first", lost, runtime.block_on(measure(&url(&first, 0), small / 3)));
+        print("a request that is dropped", lost, runtime.block_on(measure_dropped(small / 3)));
     }
 }

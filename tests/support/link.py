@@ -31,7 +31,7 @@ def main():
     one_way = float(sys.argv[1]) / 2000
     connect = float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0
     lost = float(sys.argv[3]) / 100 if len(sys.argv) > 3 else 0.0
-    chance = random.Random(1)
+    chance = random.Random()
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"link0", IFF_TUN | IFF_NO_PI))
     for command in ("addr add 10.77.0.1/24 dev link0", "link set link0 up", "link set lo up"):
