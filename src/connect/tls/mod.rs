@@ -79,10 +79,12 @@ mod wire;
 pub(crate) use self::carrier::Carrier;
 #[cfg(feature = "rustls")]
 pub use self::certificate::{Certificate, CertificateRevocationList};
+#[cfg(all(feature = "rustls", feature = "proxy"))]
+pub(crate) use self::config::Loaded;
 #[cfg(all(test, feature = "rustls"))]
 pub(super) use self::config::tests;
 #[cfg(feature = "rustls")]
-pub(crate) use self::config::{Loaded, Secured, Tls};
+pub(crate) use self::config::{Secured, Tls};
 #[cfg(feature = "rustls")]
 pub(crate) use self::failure::client_refused;
 #[cfg(feature = "rustls")]
@@ -91,8 +93,10 @@ pub use self::identity::Identity;
 pub(crate) use self::identity::IdentityProvider;
 pub(crate) use self::info::Generation;
 pub use self::info::{TlsInfo, Version};
+#[cfg(all(not(feature = "rustls"), feature = "proxy"))]
+pub(crate) use self::no_tls::Loaded;
 #[cfg(not(feature = "rustls"))]
-pub(crate) use self::no_tls::{Loaded, Secured, Tls, TlsConfig, TlsStream, client_refused};
+pub(crate) use self::no_tls::{Secured, Tls, TlsConfig, TlsStream, client_refused};
 #[cfg(feature = "rustls")]
 pub use self::rustls_0_23::Backend;
 #[cfg(feature = "rustls")]
