@@ -6,6 +6,7 @@
 
 #[cfg(feature = "url")]
 mod base;
+mod handshake;
 mod hooks;
 mod network;
 #[cfg(feature = "proxy")]

@@ -1,12 +1,20 @@
 //! Tests of answers that come too soon and of the race between addresses, over a link with a round-trip time. Each test
 //! runs in its own network namespace, with the link that `tests/support/link.py` makes.
 //!
-//! The tests take about four minutes and need the processor for themselves, so that they run only with `HANDCLASP_LONG=1`:
+//! `link/figures.rs` measures requests in round trips, and `link/request_on_ack.rs` what the first packet of a request costs.
+//!
+//! The tests take about eight minutes and need the processor for themselves, so that they run only with `HANDCLASP_LONG=1`:
 //! `HANDCLASP_LONG=1 cargo test --release --all-features --test link -- --nocapture --test-threads 1`. A test that cannot run
 //! prints the reason.
 #![cfg(all(target_os = "linux", feature = "rustls"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "handshakes/capture.rs"]
+mod capture;
+#[path = "link/figures.rs"]
+mod figures;
+#[path = "link/request_on_ack.rs"]
+mod request_on_ack;
 mod support;
 
 use std::io::{self, BufRead, BufReader};
@@ -44,9 +52,14 @@ struct Link(Child);
 impl Link {
     /// Makes the link in the network namespace of this process.
     fn start(round_trip_ms: u64, connect_ms: u64) -> Self {
+        Self::lossy(round_trip_ms, connect_ms, 0)
+    }
+
+    /// Makes a link that loses `lost` of 100 packets.
+    fn lossy(round_trip_ms: u64, connect_ms: u64, lost: u64) -> Self {
         let mut link = Command::new("python3")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/link.py"))
-            .args([round_trip_ms.to_string(), connect_ms.to_string()])
+            .args([round_trip_ms, connect_ms, lost].map(|number| number.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -19,7 +19,7 @@ use super::resend::{self, Decision, End, Facts};
 use super::{Call, Environment, Hop, UrlTemplate, http10, reserve};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
-use crate::connect::Via;
+use crate::connect::{FirstBytes, Via};
 use crate::error::{Error, ErrorKind, Phase, ResendCause, Result};
 use crate::exchange::timeout::Deadline;
 use crate::exchange::{Exchange, Failure, Upload};
@@ -182,7 +182,10 @@ impl<'a> Attempts<'a> {
         }
         let found = match self.waiting.take() {
             Some(wait) => Ok(Err(wait)),
-            None => self.call.env.pool.checkout(self.route, self.fresh, None, began),
+            None => {
+                let request = || self.early(exchange);
+                self.call.env.pool.checkout_with(self.route, self.fresh, None, began, request)
+            }
         };
         let acquired = match found {
             Ok(Ok(lease)) => {
@@ -245,9 +248,23 @@ impl<'a> Attempts<'a> {
     /// Waits for a connection and attaches it to the exchange.
     async fn attach_granted(&mut self, wait: Wait, exchange: &mut Exchange) -> Result<()> {
         // Boxed because most requests do not wait: keeps the request future small.
-        let lease = Box::pin(self.wait(wait, exchange)).await?;
+        let mut lease = Box::pin(self.wait(wait, exchange)).await?;
+        while !lease.conn().stream.takes(exchange.first_bytes()) {
+            let wait = lease.redial(DropReason::Abandoned, Some("another request was sent with its SYN"));
+            lease = Box::pin(self.wait(wait, exchange)).await?;
+        }
         exchange.attach(lease, None);
         Ok(())
+    }
+
+    /// Returns the request if it may be sent with the SYN of its connection: it has no content, may be repeated, and is sent
+    /// to the server itself without TLS.
+    #[cold]
+    fn early(&self, exchange: &Exchange) -> Option<FirstBytes> {
+        let is_plain = !self.route.is_https() && self.route.is_direct();
+        let may_be_sent =
+            self.call.env.pool.opens_fast() && is_plain && self.is_idempotent && exchange.is_head_only();
+        may_be_sent.then(|| Bytes::copy_from_slice(exchange.first_bytes()).into())
     }
 
     /// Closes the doubted connection of the earlier attempt, if that connection was kept for long enough.

@@ -16,9 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::destination::{Destination, Via};
+use super::early::FirstBytes;
 use super::error::{DialError, Scope};
 use super::failures::ConnectError;
 use super::filter::AddressFilter;
+use super::held_ack;
 use super::history::History;
 use super::limit::Limit;
 use super::options::TcpOptions;
@@ -26,7 +28,7 @@ use super::shortage::is_shortage;
 use super::spread::{Seat, Spread};
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Conditions, Lookup, Unresolved, Won};
-use super::tls::{Carrier, Loaded, Tls, TlsConfig, TlsInfo};
+use super::tls::{Secured, Tls, TlsConfig, TlsInfo};
 use crate::error::{BoxError, ErrorKind, Phase};
 use crate::resolver::{Family, ResolveError, ResolveErrorKind, Resolver};
 use crate::time;
@@ -59,6 +61,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) filter: Option<AddressFilter>,
     /// Whether the connections of a host are spread over its addresses.
     pub(crate) spreads: bool,
+    /// Whether the first bytes of a connection may go with its SYN.
+    pub(crate) opens_fast: bool,
 }
 
 /// Time limits of the steps of a dial after the lookup. With `None`, only the whole dial is limited.
@@ -87,6 +91,7 @@ impl Default for ConnectConfig {
             tcp: TcpOptions::default(),
             filter: None,
             spreads: false,
+            opens_fast: false,
         }
     }
 }
@@ -149,17 +154,38 @@ impl Dialer {
         }
     }
 
+    /// Whether connections are made whose handshake ends with their first write.
+    pub(crate) fn holds_acks(&self) -> bool {
+        self.config.tcp.request_on_ack
+    }
+
+    /// Whether the first bytes of a connection may go with its SYN.
+    pub(crate) fn opens_fast(&self) -> bool {
+        self.config.opens_fast
+    }
+
+    /// Ends the handshake of a new connection: after its first write, or when it is kept without a write.
+    pub(crate) fn send_held_ack(&self, stream: &Stream) {
+        if self.holds_acks() {
+            held_ack::send(stream);
+        }
+    }
+
     /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. The dial resumes only
     /// TLS sessions of the same isolation tag, because a session tells the server that two connections belong to the same
     /// client.
     ///
     /// Each step is boxed, so that a dial takes the memory of its current step only. A future with space for all steps
     /// would leave holes between the allocations of idle connections, because the TLS step needs much space.
+    ///
+    /// `request` is a request that may be repeated, and whose first bytes may go with the SYN: see
+    /// [`Stream::is_unclaimed`].
     pub(crate) async fn dial(
         &self,
         to: &Destination,
         tag: Option<&Arc<str>>,
         setup: &Setup,
+        request: Option<FirstBytes>,
     ) -> Result<Dialed, DialError> {
         // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
         // from the start of the setup when the pool decides that a dial is overdue.
@@ -189,11 +215,23 @@ impl Dialer {
             (Some(tls), Some(tag)) => Some(tls.isolated(tag)),
             (tls, _) => tls,
         };
-        let Won { tcp, peer, took, seat } = Box::pin(self.connect(to, setup, limit)).await?;
+        let begun = match &tls {
+            Some(tls) if self.config.opens_fast => Some(tls.begin(to.host())?),
+            _ => None,
+        };
+        let first = begun.as_ref().map(|begun| begun.first().clone()).or(request);
+        let connected = Box::pin(self.connect(to, setup, limit, first.as_ref())).await;
+        let Won { tcp, peer, sent, took, seat } = connected?;
         let local = tcp.local_addr().ok();
-        let (stream, tls) = match tls {
-            Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, limit)).await?,
-            None => (Stream::Tcp(tcp), None),
+        let (stream, tls) = match (tls, begun) {
+            (Some(tls), Some(begun)) => {
+                let handshake = tls.go_on(begun, sent, tcp);
+                Box::pin(self.secure(handshake, to, setup, limit)).await?
+            }
+            (Some(tls), None) => {
+                Box::pin(self.secure(tls.handshake(to.host(), tcp), to, setup, limit)).await?
+            }
+            (None, _) => (Stream::opened(tcp, first.as_ref(), sent), None),
         };
         let round_trip = (!is_of_this_machine(peer, local)).then_some(took);
         Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat, tls })
@@ -243,14 +281,22 @@ impl Dialer {
 
     /// Connects to the first address that accepts. This step is the dns phase, until the first address is tried, and the tcp
     /// phase.
-    async fn connect(&self, to: &Destination, setup: &Setup, limit: Limit) -> Result<Won, DialError> {
+    ///
+    /// `first` are bytes that may go with the SYN and may be repeated.
+    async fn connect(
+        &self,
+        to: &Destination,
+        setup: &Setup,
+        limit: Limit,
+        first: Option<&FirstBytes>,
+    ) -> Result<Won, DialError> {
         let ConnectConfig { local_address: local, tcp: options, steps, .. } = self.config;
         let attempt_delay = self.at_most_a_quarter(self.config.attempt_delay);
         let (history, spread) = (&self.history, self.spread.as_ref());
         let filter = self.config.filter.as_ref();
         let timeout = steps.tcp;
         let conditions =
-            Conditions { to, setup, history, spread, filter, attempt_delay, timeout, local, options };
+            Conditions { to, setup, history, spread, filter, attempt_delay, timeout, local, options, first };
         let mut attempts = match self.resolver.known(to.host(), to.port()) {
             Some(addresses) => Attempts::to(addresses, conditions),
             None => Attempts::look_up(self.look_up(to, self.family(), setup, limit), conditions),
@@ -318,18 +364,17 @@ impl Dialer {
         ResolveError { name: to.host().to_owned(), kind }.into()
     }
 
-    /// Makes the TLS handshake over `carrier`. This step is the tls phase.
+    /// Makes a TLS handshake. This step is the tls phase.
     async fn secure(
         &self,
-        tls: &Loaded,
+        handshake: impl Future<Output = Result<Secured, DialError>>,
         to: &Destination,
-        carrier: impl Into<Carrier>,
         setup: &Setup,
         limit: Limit,
     ) -> Result<(Stream, Option<Arc<TlsInfo>>), DialError> {
         let phase = setup.tls(to.host());
         let limit = limit.of_step(self.config.steps.tls, "tls_timeout");
-        let handshake = self.within(limit, Phase::Tls, tls.handshake(to.host(), carrier)).await;
+        let handshake = self.within(limit, Phase::Tls, handshake).await;
         let secured = handshake.and_then(|done| done);
         if let Ok(secured) = &secured {
             phase
@@ -470,7 +515,7 @@ mod tests {
     }
 
     async fn failure(dialer: &Dialer, to: &Destination) -> DialError {
-        dialer.dial(to, None, &setup(to)).await.unwrap_err()
+        dialer.dial(to, None, &setup(to), None).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -479,7 +524,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let to = Destination::new(false, "A.Example", at.port());
         let setup = setup(&to);
-        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, None, &setup).await.unwrap();
+        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, None, &setup, None).await.unwrap();
         let (mut peer, from) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.local), (Some(at), Some(from)));
         let mut stream = dialed.stream;
@@ -503,7 +548,7 @@ mod tests {
             (vec![refusing, url_port], at.port()),
         ] {
             let to = Destination::new(false, "a.example", port);
-            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, None, &setup(&to)).await.unwrap();
+            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, None, &setup(&to), None).await.unwrap();
             assert_eq!(dialed.peer, Some(at), "{answer:?} and port {port}");
         }
     }
@@ -513,7 +558,7 @@ mod tests {
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let to = Destination::new(false, "127.0.0.1", at.port());
         let setup = setup(&to);
-        let error = dialer(None).dial(&to, None, &setup).await.unwrap_err();
+        let error = dialer(None).dial(&to, None, &setup, None).await.unwrap_err();
         assert!(setup.milestones().dns.is_none());
         assert!(error.concerns_host());
         let error = error.into_error();
@@ -567,7 +612,7 @@ mod tests {
             assert_eq!((to.scheme(), to.host(), to.port()), ("https", "2001:db8::1", 443));
             Ok(Box::new(TcpStream::connect(at).await?) as _)
         });
-        let mut dialed = dialer.dial(&to, None, &setup(&to)).await.unwrap();
+        let mut dialed = dialer.dial(&to, None, &setup(&to), None).await.unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.stream.look()), (None, Look::Silent));
         dialed.stream.write_all(b"x").await.unwrap();
@@ -615,7 +660,7 @@ mod tests {
         let to = Destination::new(true, "a.example", at.port());
         let setup = setup(&to);
         let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
-        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, None, &setup), server);
+        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, None, &setup, None), server);
         let mut stream = dialed.unwrap().stream;
         stream.write_all(b"x").await.unwrap();
         stream.flush().await.unwrap();

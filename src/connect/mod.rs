@@ -7,9 +7,12 @@
 
 mod destination;
 mod dialer;
+mod early;
 mod error;
 mod failures;
+mod fast_open;
 mod filter;
+mod held_ack;
 mod history;
 mod limit;
 mod options;
@@ -32,6 +35,7 @@ mod ways;
 pub use self::destination::Destination;
 pub(crate) use self::destination::Via;
 pub(crate) use self::dialer::{ConnectConfig, Connector, Dialed, Dialer};
+pub(crate) use self::early::FirstBytes;
 pub(crate) use self::error::{DialError, Scope};
 pub use self::filter::{AddressFilter, Candidate};
 #[cfg(feature = "proxy")]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpSocket;
 
+use super::held_ack;
 use super::strict::Strict;
 
 /// Options of the TCP sockets of one client.
@@ -17,6 +18,8 @@ use super::strict::Strict;
 pub(crate) struct TcpOptions {
     /// Whether small writes leave at once.
     pub(crate) nodelay: bool,
+    /// Whether the first write carries the acknowledgment of the server's SYN.
+    pub(crate) request_on_ack: bool,
     /// Silence after which the system sends the first probe, or `None` for no probes.
     pub(crate) keepalive: Option<Duration>,
     /// Time between two probes.
@@ -44,6 +47,7 @@ impl Default for TcpOptions {
     fn default() -> Self {
         Self {
             nodelay: true,
+            request_on_ack: false,
             keepalive: Some(Duration::from_secs(15)),
             keepalive_interval: Some(Duration::from_secs(15)),
             keepalive_retries: Some(4),
@@ -68,6 +72,9 @@ impl TcpOptions {
         self.strict.set(&SockRef::from(socket))?;
         // Further errors are ignored, because the dial needs none of these options.
         let _ = socket.set_nodelay(self.nodelay);
+        if self.request_on_ack {
+            held_ack::hold(socket);
+        }
         if let Some(keepalive) = self.tcp_keepalive() {
             let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
         }

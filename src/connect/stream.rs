@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::early::Early;
 use super::tls::TlsStream;
 use crate::codec::{MOST_LINE_ENDS, Unasked};
 
@@ -236,6 +237,8 @@ pub(crate) enum Stream {
     /// A plain unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+    /// Plain TCP with whose SYN the first bytes of a request were sent. Boxed because it is rare: keeps the stream small.
+    Early(Box<Early>),
     /// TLS over TCP or over a unix socket.
     Tls(Box<TlsStream>),
     /// Transport of a custom connector.
@@ -264,7 +267,7 @@ impl Stream {
     /// Whether a failed write has sent none of its bytes: see [`Transport::fails_untouched`].
     pub(crate) fn fails_untouched(&mut self) -> bool {
         match self {
-            Self::Tcp(_) => true,
+            Self::Tcp(_) | Self::Early(_) => true,
             #[cfg(unix)]
             Self::Unix(_) => true,
             Self::Tls(_) => false,
@@ -278,6 +281,9 @@ impl Stream {
             Self::Tcp(tcp) => look(&SockRef::from(&*tcp)),
             #[cfg(unix)]
             Self::Unix(unix) => look(&SockRef::from(&*unix)),
+            // The answer may be here before the request is claimed.
+            Self::Early(early) if early.is_unclaimed() => Look::Silent,
+            Self::Early(early) => look(&SockRef::from(&early.tcp)),
             Self::Tls(tls) => tls.look(),
             Self::Other(other) => other.get().look(),
         }
@@ -313,6 +319,7 @@ impl Stream {
             Self::Tcp(tcp) => read_now(&SockRef::from(&*tcp), room),
             #[cfg(unix)]
             Self::Unix(unix) => read_now(&SockRef::from(&*unix), room),
+            Self::Early(early) => read_now(&SockRef::from(&early.tcp), room),
             Self::Tls(tls) => tls.read_now(room),
             Self::Other(other) => other.get().read_now(room),
         }
@@ -324,6 +331,7 @@ impl Stream {
             Self::Tcp(tcp) => close(&SockRef::from(&*tcp)),
             #[cfg(unix)]
             Self::Unix(unix) => close(&SockRef::from(&*unix)),
+            Self::Early(early) => close(&SockRef::from(&early.tcp)),
             Self::Tls(tls) => tls.close(),
             Self::Other(other) => other.get().close(),
         }
@@ -333,7 +341,7 @@ impl Stream {
     /// TLS has read a part of a record or the peer's close, or holds plaintext that was not read.
     pub(crate) fn look_inside(&mut self) -> Look {
         match self {
-            Self::Tcp(_) | Self::Other(_) => Look::Silent,
+            Self::Tcp(_) | Self::Early(_) | Self::Other(_) => Look::Silent,
             #[cfg(unix)]
             Self::Unix(_) => Look::Silent,
             Self::Tls(tls) => tls.look_inside(),
@@ -347,6 +355,8 @@ impl fmt::Debug for Stream {
             Self::Tcp(tcp) => f.debug_tuple("Tcp").field(tcp).finish(),
             #[cfg(unix)]
             Self::Unix(unix) => f.debug_tuple("Unix").field(unix).finish(),
+            // The bytes that were sent may be secrets.
+            Self::Early(early) => f.debug_tuple("Early").field(&early.tcp).finish(),
             Self::Tls(_) => f.write_str("Tls"),
             Self::Other(_) => f.write_str("Other"),
         }
@@ -359,6 +369,7 @@ impl AsyncRead for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             #[cfg(unix)]
             Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Self::Other(other) => Pin::new(other.get()).poll_read(cx, buf),
         }
@@ -371,6 +382,8 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             #[cfg(unix)]
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
+            Self::Early(early) if early.is_unclaimed() => Poll::Ready(early.claim(buf)),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
             Self::Other(other) => Pin::new(other.get()).poll_write(cx, buf),
         }
@@ -385,6 +398,10 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             #[cfg(unix)]
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
+            Self::Early(early) if early.is_unclaimed() => {
+                Poll::Ready(early.claim(bufs.first().map_or(&[], |first| first)))
+            }
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
             Self::Other(other) => Pin::new(other.get()).poll_write_vectored(cx, bufs),
         }
@@ -395,6 +412,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => tcp.is_write_vectored(),
             #[cfg(unix)]
             Self::Unix(unix) => unix.is_write_vectored(),
+            Self::Early(early) => early.tcp.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
             Self::Other(other) => other.is_vectored,
         }
@@ -405,6 +423,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             #[cfg(unix)]
             Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
             Self::Other(other) => Pin::new(other.get()).poll_flush(cx),
         }
@@ -415,6 +434,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             #[cfg(unix)]
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Early(early) => Pin::new(&mut early.tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
             Self::Other(other) => Pin::new(other.get()).poll_shutdown(cx),
         }

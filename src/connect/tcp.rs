@@ -18,7 +18,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 
 use super::destination::Destination;
+use super::early::FirstBytes;
 use super::failures::{ConnectError, Failed, Why};
+use super::fast_open;
 use super::filter::AddressFilter;
 use super::history::{History, Standing, attempt_delay};
 use super::options::TcpOptions;
@@ -48,6 +50,8 @@ pub(crate) struct Conditions<'a> {
     /// Local address that sockets are bound to.
     pub(crate) local: Option<IpAddr>,
     pub(crate) options: TcpOptions,
+    /// Bytes that the first attempt may send with its SYN, and that may be repeated.
+    pub(crate) first: Option<&'a FirstBytes>,
 }
 
 /// A lookup that is under way.
@@ -106,17 +110,22 @@ pub(crate) struct Attempts<'a> {
 pub(crate) struct Won {
     pub(crate) tcp: TcpStream,
     pub(crate) peer: SocketAddr,
+    /// Number of the bytes of [`Conditions::first`] that were sent.
+    pub(crate) sent: usize,
     /// Time that this attempt took, without the attempts before it.
     pub(crate) took: Duration,
     /// The seat of the connection, if the client spreads its connections.
     pub(crate) seat: Option<Seat>,
 }
 
+/// An attempt, which returns the connection and the number of bytes that were sent with its SYN.
+type Connecting = Pin<Box<dyn Future<Output = io::Result<(TcpStream, usize)>> + Send>>;
+
 /// An attempt that has neither connected nor failed.
 struct InFlight {
     number: usize,
     peer: SocketAddr,
-    connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+    connecting: Connecting,
     attempt: Attempt,
     seat: Option<Seat>,
 }
@@ -344,8 +353,16 @@ impl<'a> Attempts<'a> {
                 self.sources.remove(at);
             }
         }
-        let Conditions { local, options, setup, .. } = self.conditions;
-        let connecting = Box::pin(async move { open(peer, local, options)?.connect(peer).await });
+        let Conditions { local, options, setup, first, .. } = self.conditions;
+        // Only one server gets the bytes.
+        let first = first.filter(|_| number == 0).cloned();
+        let connecting = Box::pin(async move {
+            let socket = open(peer, local, options)?;
+            match first {
+                Some(first) => fast_open::connect(socket, peer, &first.0).await,
+                None => Ok((socket.connect(peer).await?, 0)),
+            }
+        });
         let attempt = setup.attempt(peer, number + 1);
         let seat = self.spread().map(|mut spread| spread.take(self.conditions.to, peer));
         self.in_flight.push(InFlight { number, peer, connecting, attempt, seat });
@@ -367,13 +384,13 @@ impl<'a> Attempts<'a> {
         while let Some(one) = self.in_flight.get_mut(at) {
             match one.connecting.as_mut().poll(cx) {
                 Poll::Pending => at += 1,
-                Poll::Ready(Ok(stream)) => {
+                Poll::Ready(Ok((tcp, sent))) => {
                     let one = self.in_flight.swap_remove(at);
                     let now = time::now();
                     let took = now.saturating_duration_since(one.attempt.started());
                     self.note_winner(one.peer, took, now);
                     one.attempt.won();
-                    return Some(Won { tcp: stream, peer: one.peer, took, seat: one.seat });
+                    return Some(Won { tcp, peer: one.peer, sent, took, seat: one.seat });
                 }
                 Poll::Ready(Err(error)) => {
                     let one = self.in_flight.swap_remove(at);

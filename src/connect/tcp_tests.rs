@@ -35,6 +35,7 @@ impl Bench {
             timeout: None,
             local: None,
             options,
+            first: None,
         }
     }
 

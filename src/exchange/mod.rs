@@ -180,6 +180,16 @@ impl Exchange {
         Ok(())
     }
 
+    /// Returns the bytes of the prepared attempt that come first.
+    pub(crate) fn first_bytes(&self) -> &[u8] {
+        &self.attempt.outgoing.framing
+    }
+
+    /// Whether the prepared attempt has nothing to send beyond its [first bytes](Self::first_bytes).
+    pub(crate) fn is_head_only(&self) -> bool {
+        self.attempt.machine.is_send_done()
+    }
+
     /// Gives the prepared attempt its connection. `assigned` is the time at which the connection was taken, if the
     /// connection was idle and was taken within this poll.
     #[inline]
@@ -340,7 +350,11 @@ impl Exchange {
         let info = lease.begin(now);
         self.trace.assigned(&info, now);
         *stage = Stage::Begun(Some(info));
-        match self.poll_upload(cx) {
+        let sent = self.poll_upload(cx);
+        if !is_reused && let Some(Connection { lease, .. }) = &self.connection {
+            lease.note_first_write();
+        }
+        match sent {
             Poll::Ready(sent) => Ok(sent?),
             Poll::Pending => Ok(()),
         }

@@ -45,7 +45,10 @@ impl PoolInner {
         let destination =
             Destination::new(route.is_https(), route.host(), route.port()).by(route.via().clone());
         let (dialer, traced, tag) = (self.dialer.clone(), setup.clone(), route.tag().cloned());
-        let work = async move { dialer.dial(&destination, tag.as_ref(), &traced).await };
+        // A connection with a request in its SYN is of use to that request only, so no other request may be first to get it.
+        let request = wanted_by.and_then(|waiter| waiter.request.clone());
+        let request = request.filter(|_| self.lock().policy.is_alone_at(place));
+        let work = async move { dialer.dial(&destination, tag.as_ref(), &traced, request).await };
         let work = Arc::new(Work::new(work));
         let dial = Dial {
             inner: Arc::downgrade(self),
@@ -249,6 +252,11 @@ impl Dial {
         let mut actions = Vec::new();
         let (now, epoch) = (connection.used_at, inner.epoch());
         let mut state = inner.lock();
+        if inner.dialer.holds_acks() && !state.policy.is_awaited_at(self.place) {
+            drop(state);
+            inner.dialer.send_held_ack(&connection.stream);
+            state = inner.lock();
+        }
         let Some(dialing) = state.take_dial(self.dial_id) else {
             // The pool gave the dial up, so another connection may have its room.
             drop(state);
@@ -260,6 +268,10 @@ impl Dial {
             state.note(self.place, PoolEventKind::Opened { id: self.id });
             state.policy.note_handshake(self.place, connection.fixed.handshake);
             state.policy.note_connect(self.place, round_trip);
+            if connection.stream.is_unclaimed() && !state.policy.is_awaited_at(self.place) {
+                state.policy.dialed_in_vain(self.place, self.dial_id, connection, now, actions);
+                return None;
+            }
             let terms = connection.terms(None, epoch);
             state.policy.dialed(self.place, self.dial_id, connection, terms, now, actions)
         });

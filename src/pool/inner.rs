@@ -194,6 +194,10 @@ impl PoolInner {
             // Only a connection that carried a request gets a new `used_at`.
             connection.used_at = now;
             connection.line_ends = 0;
+        } else if connection.stream.is_unclaimed() {
+            return drop(Lease::new(connection));
+        } else {
+            self.dialer.send_held_ack(&connection.stream);
         }
         let stay = connection.stay(stay, served.request, now);
         self.keep(self.lock(), connection, now, &mut actions, |state, connection, now, actions| {
@@ -307,6 +311,11 @@ impl PoolInner {
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
                         // The waiter has left, so the policy decides about the connection again.
                         if let Some(Err(Granted::Conn(connection))) = delivered {
+                            if connection.stream.is_unclaimed() {
+                                drop(Lease::new(connection));
+                                continue;
+                            }
+                            self.dialer.send_held_ack(&connection.stream);
                             let give =
                                 |state: &mut State, connection: Connection, now, actions: &mut Actions| {
                                     let terms = connection.terms(None, self.epoch());

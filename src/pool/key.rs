@@ -148,6 +148,12 @@ impl<'a> RouteRef<'a> {
         self.via.filter(|via| !matches!(via, Via::Unix(_)))
     }
 
+    /// Whether the connection goes neither through a proxy nor over a unix socket.
+    #[cfg_attr(not(feature = "fast-open"), allow(dead_code, reason = "only TCP Fast Open asks"))]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.via.is_none()
+    }
+
     pub(crate) fn is_https(&self) -> bool {
         self.https
     }

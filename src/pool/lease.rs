@@ -316,6 +316,14 @@ impl Lease {
         ConnectionInfo { ordinal, reused: self.is_reused(), begun: now, fixed: self.fixed.clone() }
     }
 
+    /// Notes that the first request on the connection was written.
+    #[cold]
+    pub(crate) fn note_first_write(&self) {
+        if let (Some(pool), Some(conn)) = (self.pool(), &self.conn) {
+            pool.dialer.send_held_ack(&conn.stream);
+        }
+    }
+
     /// Notes that the connection failed without an answer. If it was new, the failure counts as one of its address.
     #[cold]
     pub(crate) fn note_unanswered(&self) {

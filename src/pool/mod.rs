@@ -52,7 +52,7 @@ use self::state::State;
 pub use self::stats::{HostStats, PoolStats};
 use self::waiter::Waiter;
 pub(crate) use self::waiter::{NotGranted, Wait};
-use crate::connect::{DialError, Dialer};
+use crate::connect::{DialError, Dialer, FirstBytes};
 use crate::error::{Error, ErrorKind, Phase};
 
 /// The connections of a [`Client`](crate::Client), and the ledger of the handshakes that reuse saved.
@@ -167,6 +167,19 @@ impl Pool {
         again: Option<&Wait>,
         now: Instant,
     ) -> Result<Result<Lease, Wait>, Error> {
+        self.checkout_with(route, fresh, again, now, || None)
+    }
+
+    /// Returns a lease or a wait, as [`checkout`](Self::checkout) does. If the request has to wait, `request` returns the
+    /// whole request if it may be sent while a connection is made, and if it may be repeated.
+    pub(crate) fn checkout_with(
+        &self,
+        route: RouteRef<'_>,
+        fresh: Option<Duration>,
+        again: Option<&Wait>,
+        now: Instant,
+        request: impl FnOnce() -> Option<FirstBytes>,
+    ) -> Result<Result<Lease, Wait>, Error> {
         let runtime = Runtime::current()?;
         let mut made = None;
         let mut actions = Vec::new();
@@ -178,7 +191,7 @@ impl Pool {
             fresh,
             again.map(Wait::again),
             now,
-            || made.insert(Arc::new(Waiter::new())).clone(),
+            || made.insert(Arc::new(Waiter::with(request()))).clone(),
             &mut actions,
         );
         state.set_believed_after(&mut checkout);
@@ -222,6 +235,11 @@ impl Pool {
     /// Returns the time within which a connection must have been used for a request that must not be sent twice.
     pub(crate) fn fresh_for_unsafe(&self) -> Option<Duration> {
         self.inner.config.fresh_for_unsafe
+    }
+
+    /// Whether the first bytes of a connection may go with its SYN.
+    pub(crate) fn opens_fast(&self) -> bool {
+        self.inner.dialer.opens_fast()
     }
 
     pub(crate) fn acquire_timeout(&self) -> Option<Option<Duration>> {

@@ -15,7 +15,7 @@ use super::policy::BATCH;
 use super::policy::actions::{Again, Served, Ticket};
 use super::policy::places::Place;
 use super::{CLAIM, PoolInner, State};
-use crate::connect::DialError;
+use crate::connect::{DialError, FirstBytes};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
 use crate::timings::Rounded;
@@ -262,10 +262,17 @@ pub(crate) struct Waiter {
     pub(super) cell: handoff::Cell<Granted>,
     /// The dial that was begun for this request. The dialed connection may go to another request.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,
+    /// The whole request, if the request may be repeated and may be sent while the connection is made.
+    pub(super) request: Option<FirstBytes>,
 }
 
 impl Waiter {
     pub(super) fn new() -> Self {
-        Self { cell: handoff::Cell::new(), dial: Mutex::new(None) }
+        Self::with(None)
+    }
+
+    /// Returns a waiter whose request may be sent while the connection is made.
+    pub(super) fn with(request: Option<FirstBytes>) -> Self {
+        Self { cell: handoff::Cell::new(), dial: Mutex::new(None), request }
     }
 }

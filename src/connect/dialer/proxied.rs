@@ -85,8 +85,8 @@ impl Dialer {
             false => Vec::new(),
         };
         let at = Destination::new(is_tls, proxy.host(), proxy.port());
-        let connected = Box::pin(self.connect(&at, setup, limit)).await;
-        let Won { tcp, peer, took, seat } = connected.map_err(|error| error.of_proxy(proxy))?;
+        let connected = Box::pin(self.connect(&at, setup, limit, None)).await;
+        let Won { tcp, peer, took, seat, .. } = connected.map_err(|error| error.of_proxy(proxy))?;
         let phase = setup.proxy(at.host(), at.port());
         let own_tls = if is_tls { tls.clone().map(Loaded::without_sessions) } else { None };
         let own = limit.of_step(self.config.steps.proxy, "proxy_timeout");
@@ -96,7 +96,7 @@ impl Dialer {
         let (stream, tls) = match tls.filter(|_| to.is_https()) {
             Some(tls) => {
                 let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
-                Box::pin(self.secure(&tls, to, carrier, setup, limit)).await?
+                Box::pin(self.secure(tls.handshake(to.host(), carrier), to, setup, limit)).await?
             }
             None => (carrier.into(), with_proxy),
         };

@@ -52,7 +52,7 @@ impl Dialer {
         let (stream, tls) = match tls {
             Some(tls) => {
                 let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
-                Box::pin(self.secure(&tls, to, unix, setup, limit)).await?
+                Box::pin(self.secure(tls.handshake(to.host(), unix), to, setup, limit)).await?
             }
             None => (Stream::Unix(unix), None),
         };

@@ -6,12 +6,16 @@
 //! a client with the same identity and the same isolation tag share their sessions. So no session crosses identities,
 //! tags or clients, and all connections of one client have the same trust settings.
 
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Error, HandshakeKind, KeyLogFile, ProtocolVersion, SupportedProtocolVersion};
+use tokio::net::TcpStream;
 
 use super::Carrier;
+use super::begun::Begun;
 use super::failure::{cause, refused};
 use super::identity::Identity;
 use super::info::{Chain, TlsInfo, Version};
@@ -253,16 +257,49 @@ impl Loaded {
         host: &str,
         carrier: impl Into<Carrier>,
     ) -> Result<Secured, DialError> {
-        let Some(name) = self.shared.settings.server_name(host) else {
-            let message = format!("no certificate can be valid for the host {host:?}");
-            return Err(DialError::tls(message, Scope::Host));
-        };
+        let name = self.server_name(host)?;
         let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), carrier.into()).await;
+        self.secured(&name, connected)
+    }
+
+    /// Begins a handshake with `host` before there is a connection.
+    pub(crate) fn begin(&self, host: &str) -> Result<Begun, DialError> {
+        let name = self.server_name(host)?;
+        let begun = Begun::new(Arc::clone(&self.config), name.clone());
+        begun.map_err(|error| refused(&name.to_str(), error))
+    }
+
+    /// Goes on with a handshake. `sent` is the number of its first bytes that were sent.
+    pub(crate) async fn go_on(
+        &self,
+        begun: Begun,
+        sent: usize,
+        tcp: TcpStream,
+    ) -> Result<Secured, DialError> {
+        let name = begun.name().clone();
+        let connected = begun.connect(sent, tcp.into()).await;
+        self.secured(&name, connected)
+    }
+
+    /// Returns the name that the certificate of `host` must be valid for.
+    fn server_name(&self, host: &str) -> Result<ServerName<'static>, DialError> {
+        self.shared.settings.server_name(host).ok_or_else(|| {
+            let message = format!("no certificate can be valid for the host {host:?}");
+            DialError::tls(message, Scope::Host)
+        })
+    }
+
+    /// Returns the result of a handshake.
+    fn secured(
+        &self,
+        name: &ServerName<'static>,
+        connected: io::Result<TlsStream>,
+    ) -> Result<Secured, DialError> {
         let stream = connected.map_err(|error| {
             if let (Some(Error::DecryptError), Some(sessions)) = (cause(&error), &self.sessions) {
                 // The server's keys of the resumed session may differ from the client's, so the next handshake must not
                 // resume this session.
-                sessions.remove_tls12_session(&name);
+                sessions.remove_tls12_session(name);
             }
             refused(&name.to_str(), error)
         })?;

@@ -20,7 +20,7 @@ type Accepted = io::Result<server::TlsStream<TcpStream>>;
 /// An authority that signs certificates for tests.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    tls: Tls,
+    pub(in crate::connect::tls) tls: Tls,
 }
 
 impl Authority {

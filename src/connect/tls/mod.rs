@@ -18,6 +18,7 @@
 //! | `info.rs` | the parameters of a finished handshake | none |
 //! | `rustls_0_23.rs` | the public interface for callers who configure rustls themselves | `ClientConfig`, `CryptoProvider` |
 //! | `failure.rs` | turns a failed handshake into an error message | `Error` and its parts |
+//! | `begun.rs` | a handshake that is begun before there is a connection | `ClientConfig`, `UnbufferedClientConnection` |
 //! | `stream.rs` | a [`TlsStream`] over a TCP socket, and its look | `ClientConfig`, `UnbufferedClientConnection` |
 //! | `records.rs` | drives the connection in buffers of this crate | `UnbufferedClientConnection`, `unbuffered::*` |
 //! | `wire.rs` | buffers, and where a record ends | none |
@@ -46,6 +47,8 @@
 //! `.ci/next-rustls` compiles the crate with the newest pre-release of rustls and prints the errors of each file. The
 //! script never fails.
 
+#[cfg(feature = "rustls")]
+mod begun;
 mod carrier;
 #[cfg(feature = "rustls")]
 mod certificate;
@@ -76,10 +79,12 @@ mod wire;
 pub(crate) use self::carrier::Carrier;
 #[cfg(feature = "rustls")]
 pub use self::certificate::{Certificate, CertificateRevocationList};
+#[cfg(all(feature = "rustls", feature = "proxy"))]
+pub(crate) use self::config::Loaded;
 #[cfg(all(test, feature = "rustls"))]
 pub(super) use self::config::tests;
 #[cfg(feature = "rustls")]
-pub(crate) use self::config::{Loaded, Tls};
+pub(crate) use self::config::{Secured, Tls};
 #[cfg(feature = "rustls")]
 pub(crate) use self::failure::client_refused;
 #[cfg(feature = "rustls")]
@@ -88,8 +93,10 @@ pub use self::identity::Identity;
 pub(crate) use self::identity::IdentityProvider;
 pub(crate) use self::info::Generation;
 pub use self::info::{TlsInfo, Version};
+#[cfg(all(not(feature = "rustls"), feature = "proxy"))]
+pub(crate) use self::no_tls::Loaded;
 #[cfg(not(feature = "rustls"))]
-pub(crate) use self::no_tls::{Loaded, Tls, TlsConfig, TlsStream, client_refused};
+pub(crate) use self::no_tls::{Secured, Tls, TlsConfig, TlsStream, client_refused};
 #[cfg(feature = "rustls")]
 pub use self::rustls_0_23::Backend;
 #[cfg(feature = "rustls")]

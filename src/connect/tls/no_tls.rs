@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::Carrier;
 use super::info::{Generation, TlsInfo};
+use crate::connect::early::FirstBytes;
 use crate::connect::stream::Look;
 use crate::connect::{DialError, Scope};
 use crate::error::Error;
@@ -33,6 +35,15 @@ pub(crate) struct Loaded(Infallible);
 pub(crate) struct Secured {
     pub(crate) stream: TlsStream,
     pub(crate) info: Arc<TlsInfo>,
+}
+
+/// A handshake without a connection, which [`Loaded::begin`] never returns.
+pub(crate) struct Begun(Infallible);
+
+impl Begun {
+    pub(crate) fn first(&self) -> &FirstBytes {
+        match self.0 {}
+    }
 }
 
 /// A TLS stream. No value of this type exists.
@@ -79,6 +90,17 @@ impl Loaded {
 
     #[allow(clippy::unused_async, reason = "as in config.rs")]
     pub(crate) async fn handshake(&self, _host: &str, _: impl Into<Carrier>) -> Result<Secured, DialError> {
+        match self.0 {}
+    }
+}
+
+impl Loaded {
+    pub(crate) fn begin(&self, _: &str) -> Result<Begun, DialError> {
+        match self.0 {}
+    }
+
+    #[allow(clippy::unused_async, reason = "as in config.rs")]
+    pub(crate) async fn go_on(&self, _: Begun, _: usize, _: TcpStream) -> Result<Secured, DialError> {
         match self.0 {}
     }
 }

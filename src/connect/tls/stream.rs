@@ -33,10 +33,14 @@ impl TlsStream {
     pub(super) async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
-        mut carrier: Carrier,
+        carrier: Carrier,
     ) -> io::Result<Self> {
         let tls = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
-        let mut records = Records::new(tls);
+        Self::shake_hands(Records::new(tls), carrier).await
+    }
+
+    /// Makes the TLS handshake of `records` over `carrier`: see [`connect`](Self::connect).
+    pub(super) async fn shake_hands(mut records: Records, mut carrier: Carrier) -> io::Result<Self> {
         poll_fn(|cx| records.poll_handshake(&mut carrier, cx)).await?;
         Ok(Self { carrier, records })
     }

@@ -11,6 +11,7 @@ use super::actions::{Action, Actions, Terms};
 use super::kinds::Kinds;
 use super::places::Place;
 use super::queue::End;
+use super::reasons::DropReason;
 use super::touched::touch;
 use super::{BATCH, Policy};
 
@@ -111,6 +112,18 @@ impl<K: Kinds> Policy<K> {
         out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
     }
 
+    /// Whether a request waits that gets the next new connection of the place. If the place is gone, returns false.
+    pub(crate) fn is_awaited_at(&self, place: Place) -> bool {
+        let shelf = self.hosts.get(place.host).and_then(|host| host.shelves.get(place.shelf as usize));
+        shelf.is_some_and(|shelf| shelf.waiters() > 0)
+    }
+
+    /// Whether one request waits at the place, and one dial is under way.
+    pub(crate) fn is_alone_at(&self, place: Place) -> bool {
+        let shelf = self.hosts.get(place.host).and_then(|host| host.shelves.get(place.shelf as usize));
+        shelf.is_some_and(|shelf| (shelf.waiters(), shelf.dialing) == (1, 1))
+    }
+
     /// Adds the connection of a dial that succeeded. The connection goes to a request that is sent again, to the oldest
     /// waiter, or to the shelf.
     ///
@@ -124,14 +137,8 @@ impl<K: Kinds> Policy<K> {
         now: Instant,
         out: &mut Actions<K>,
     ) -> Option<Instant> {
-        self.dials.remove(dial_id);
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.dialing -= 1;
-        shelf.active += 1;
-        let resending = shelf.resending.pop_first();
-        self.dialing -= 1;
-        self.counters(place.host, |c| c.opened += 1);
-        self.clear_failure(place.host);
+        self.end_dial(place, dial_id);
+        let resending = self.hosts.shelf_mut(place).resending.pop_first();
         let due = if let Some(waiter) = resending {
             self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
@@ -145,6 +152,31 @@ impl<K: Kinds> Policy<K> {
             self.dial_as_needed(place.host, now, out);
         }
         due
+    }
+
+    /// Notes that a dial has made a connection, which counts as active.
+    fn end_dial(&mut self, place: Place, dial_id: DialId) {
+        self.dials.remove(dial_id);
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.dialing -= 1;
+        shelf.active += 1;
+        self.dialing -= 1;
+        self.counters(place.host, |c| c.opened += 1);
+        self.clear_failure(place.host);
+    }
+
+    /// Closes the connection of a dial that succeeded, because the only request that could use the connection is gone.
+    pub(crate) fn dialed_in_vain(
+        &mut self,
+        place: Place,
+        dial_id: DialId,
+        conn: K::Connection,
+        now: Instant,
+        out: &mut Actions<K>,
+    ) {
+        self.end_dial(place, dial_id);
+        self.bury(conn, place, DropReason::Abandoned, out);
+        self.dial_as_needed(place.host, now, out);
     }
 
     /// Notes how long a dial's handshake took. The shell calls this method before [`dialed`](Self::dialed).
