@@ -91,7 +91,7 @@ impl Environment {
         if self.request.https_only && !route.is_https() {
             return Err(not_https(ErrorKind::Request));
         }
-        *via = proxy::choose(self, &OwnSettings::default(), &Method::GET, uri, route)?;
+        *via = proxy::choose(self, &OwnSettings::default(), &Method::GET, uri, route, &mut HeaderMap::new())?;
         Ok(route.by(via))
     }
 }
@@ -155,7 +155,7 @@ impl Call<'_> {
                 Ok(added) => added,
                 Err(error) => return Err(exchange.error(error)),
             };
-            let via = match proxy::choose(env, settings, method, uri, route) {
+            let via = match proxy::choose(env, settings, method, uri, route, headers) {
                 Ok(via) => via,
                 Err(error) => return Err(exchange.error(error)),
             };

@@ -15,6 +15,9 @@ use crate::pool::key::RouteRef;
 
 /// Returns how a request reaches its origin: directly, through a proxy that forwards the request, or through a tunnel.
 ///
+/// If the client or the request has proxies, but the request goes to its origin directly, the request loses the caller's
+/// `Proxy-Authorization`. Without any proxy the field stays, because the server may be a proxy.
+///
 /// # Errors
 ///
 /// If the proxy that the request should go through cannot be used, or if the address filter refuses the request.
@@ -25,15 +28,32 @@ pub(super) fn choose(
     method: &Method,
     uri: &Uri,
     route: RouteRef<'_>,
+    headers: &mut HeaderMap,
 ) -> Result<Via> {
-    let proxies = settings.proxies.as_ref().unwrap_or(&env.request.proxies);
-    if proxies.is_empty() {
+    if env.request.proxies.is_empty() && settings.proxies.is_none() {
         return Ok(Via::Direct);
     }
+    choose_proxy(env, settings, method, uri, route, headers)
+}
+
+/// Returns how a request that may go through a proxy reaches its origin.
+#[cold]
+fn choose_proxy(
+    env: &Environment,
+    settings: &Settings,
+    method: &Method,
+    uri: &Uri,
+    route: RouteRef<'_>,
+    headers: &mut HeaderMap,
+) -> Result<Via> {
+    let proxies = settings.proxies.as_ref().unwrap_or(&env.request.proxies);
     let (is_https, host, port) = (route.is_https(), route.host(), route.port());
-    let host = host.strip_suffix('.').unwrap_or(host);
     let filter = env.request.filter.as_ref();
-    proxies.choose(Wanted { method, uri, is_https, host, port, filter })
+    let via = proxies.choose(Wanted { method, uri, is_https, host, port, filter })?;
+    if via == Via::Direct && !(env.request.proxies.is_empty() && proxies.is_empty()) {
+        headers.remove(PROXY_AUTHORIZATION);
+    }
+    Ok(via)
 }
 
 /// Completes the fields of an attempt that goes through a proxy.
