@@ -589,6 +589,7 @@ impl ClientBuilder {
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
         auth::mark_secrets(&mut self.request.default_headers);
+        self.connect.user_agent = self.request.default_headers.get(USER_AGENT).cloned();
         self.request.closes = self.pool.limits.max_idle_per_host == 0
             || self.pool.limits.max_idle == Some(0)
             || self.pool.limits.idle_timeout == Some(Duration::ZERO);

@@ -6,12 +6,15 @@
 
 #[cfg(feature = "proxy")]
 mod proxied;
+mod trust;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use http::HeaderValue;
 
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
@@ -54,6 +57,9 @@ pub(crate) struct ConnectConfig {
     pub(crate) filter: Option<AddressFilter>,
     /// Whether the connections of a host are spread over its addresses.
     pub(crate) spreads: bool,
+    /// `User-Agent` of CONNECT.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
+    pub(crate) user_agent: Option<HeaderValue>,
 }
 
 impl Default for ConnectConfig {
@@ -72,6 +78,7 @@ impl Default for ConnectConfig {
             tcp: TcpOptions::default(),
             filter: None,
             spreads: false,
+            user_agent: None,
         }
     }
 }
@@ -163,13 +170,10 @@ impl Dialer {
         }
         // The trust store is loaded outside the phases, because loading happens once and takes no network time.
         let tls = match to.is_https() {
-            true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.load_tls(deadline)).await?),
             false => None,
         };
-        let tls = match (tls, tag) {
-            (Some(tls), Some(tag)) => Some(tls.isolated(tag)),
-            (tls, _) => tls,
-        };
+        let tls = tls.map(|tls| tls.isolated(tag, to.via()));
         let Won { tcp, peer, took, seat } = Box::pin(self.connect(to, setup, deadline)).await?;
         let local = tcp.local_addr().ok();
         let (stream, tls) = match tls {

@@ -15,7 +15,7 @@ use super::events::PoolEventKind;
 use super::policy::actions::{Actions, Served};
 use super::policy::reasons::DropReason;
 use super::{PoolInner, Wait, Waiter};
-use crate::connect::Look;
+use crate::connect::{Look, ProxyServer, Via};
 use crate::time;
 use crate::trace::Setup;
 
@@ -164,6 +164,14 @@ impl Lease {
     /// Whether the connection was used or idle before, so that the server may have closed the connection.
     pub(crate) fn is_reused(&self) -> bool {
         self.conn.as_ref().is_some_and(|conn| self.progress.is_reused(conn))
+    }
+
+    /// Returns the proxy that forwards the requests on this connection, or `None` if no proxy forwards them.
+    pub(crate) fn forwarder(&self) -> Option<&ProxyServer> {
+        match self.fixed.as_ref()?.route.via() {
+            Via::Forward(proxy) => Some(proxy),
+            _ => None,
+        }
     }
 
     /// Returns the record of how the connection was made, if the current request is the first on the connection.

@@ -71,6 +71,8 @@ mod pool;
 #[cfg(feature = "proxy")]
 mod proxies;
 #[cfg(feature = "proxy")]
+mod proxy_faults;
+#[cfg(feature = "proxy")]
 mod proxy_filter;
 #[cfg(feature = "url")]
 mod redirect;

@@ -51,7 +51,7 @@ impl Dialer {
         }
         let is_tls = proxy.kind() == Kind::Https;
         let tls = match is_tls || to.is_https() {
-            true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.load_tls(deadline)).await?),
             false => None,
         };
         let is_tunnel = matches!(to.via(), Via::Tunnel(_));
@@ -73,7 +73,7 @@ impl Dialer {
         let (carrier, with_proxy) = end_phase(phase, opened)?;
         let (stream, tls) = match tls.filter(|_| to.is_https()) {
             Some(tls) => {
-                let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
+                let tls = tls.isolated(tag, to.via());
                 Box::pin(self.secure(&tls, to, carrier, setup, deadline)).await?
             }
             None => (carrier.into(), with_proxy),
@@ -157,7 +157,7 @@ impl Dialer {
             info = Some(secured.info);
         }
         if let Some(asked) = asked {
-            through(proxy, &mut carrier, asked, deadline, after).await?;
+            through(proxy, &mut carrier, asked, self.config.user_agent.as_ref(), deadline, after).await?;
         }
         Ok((carrier, info))
     }

@@ -8,13 +8,14 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::connect::Connect;
 use super::refusal::Refusal;
 use super::server::{Kind, ProxyServer};
 use super::socks::{Asked, Next, Socks};
-use crate::connect::{DialError, Scope};
+use crate::connect::{DialError, Scope, client_refused};
 use crate::error::{ErrorKind, Phase};
 use crate::timings::Rounded;
 
@@ -31,7 +32,7 @@ enum Failed {
 }
 
 /// Asks the proxy at the other end of `stream` for a connection to a destination. When the function returns `Ok`, the
-/// stream is that connection.
+/// stream is that connection. `agent` is the `User-Agent` of CONNECT.
 ///
 /// `deadline` ends the dialog. `after` is the time from the start of the dial to the deadline, for the error.
 ///
@@ -42,13 +43,14 @@ pub(crate) async fn through<S>(
     proxy: &ProxyServer,
     stream: &mut S,
     to: Asked<'_>,
+    agent: Option<&HeaderValue>,
     deadline: Instant,
     after: Duration,
 ) -> Result<(), DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let failed = match tokio::time::timeout_at(deadline.into(), talk(proxy, stream, to)).await {
+    let failed = match tokio::time::timeout_at(deadline.into(), talk(proxy, stream, to, agent)).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(failed)) => failed,
         Err(_) => {
@@ -61,32 +63,47 @@ where
     };
     let error = |message, scope| DialError::new(ErrorKind::Proxy, Phase::Proxy, message, scope);
     Err(match failed {
-        Failed::Lost(lost) => {
-            error(format!("the connection to the proxy {proxy} was lost"), Scope::Attempt).because(lost)
-        }
+        Failed::Lost(lost) => match client_refused(&lost) {
+            Some(why) => error(format!("the proxy {proxy} {why}"), Scope::Host).because(lost),
+            None => {
+                error(format!("the connection to the proxy {proxy} was lost"), Scope::Attempt).because(lost)
+            }
+        },
         Failed::Refused(refusal) => {
             let (message, scope) = (format!("the proxy {proxy} {refusal}"), refusal.scope());
+            let status = refusal.status();
             match refusal {
                 Refusal::Http(cause) => error(message, scope).because(cause),
                 Refusal::Unsendable(cause) => error(message, scope).because(cause),
-                _ => error(message, scope),
+                _ => error(message, scope).with_status(status),
             }
         }
     })
 }
 
 /// Sends and receives until the connection is open or refused.
-async fn talk<S>(proxy: &ProxyServer, stream: &mut S, to: Asked<'_>) -> Result<(), Failed>
+async fn talk<S>(
+    proxy: &ProxyServer,
+    stream: &mut S,
+    to: Asked<'_>,
+    agent: Option<&HeaderValue>,
+) -> Result<(), Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut dialog, first) = Dialog::begin(proxy, to)?;
+    let (mut dialog, first) = Dialog::begin(proxy, to, agent)?;
     let (mut next, mut buf) = (Next::Send(first), BytesMut::new());
     loop {
         match next {
             Next::Send(bytes) => {
-                stream.write_all(&bytes).await?;
-                stream.flush().await?;
+                if let Err(lost) = send(stream, &bytes).await {
+                    // The refusal of the client's certificate may have come before the write.
+                    let refusal = stream.read_buf(&mut buf).await.err();
+                    return Err(refusal
+                        .filter(|error| client_refused(error).is_some())
+                        .unwrap_or(lost)
+                        .into());
+                }
             }
             Next::Wait => {
                 if stream.read_buf(&mut buf).await? == 0 {
@@ -99,11 +116,21 @@ where
     }
 }
 
+/// Writes the bytes of a message and flushes the stream.
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 impl<'a> Dialog<'a> {
-    fn begin(proxy: &'a ProxyServer, to: Asked<'_>) -> Result<(Self, Vec<u8>), Refusal> {
+    fn begin(
+        proxy: &'a ProxyServer,
+        to: Asked<'_>,
+        agent: Option<&HeaderValue>,
+    ) -> Result<(Self, Vec<u8>), Refusal> {
         let socks = match proxy.kind() {
             Kind::Http | Kind::Https => {
-                let (connect, first) = Connect::new(&to.to_string(), proxy.fields())?;
+                let (connect, first) = Connect::new(&to.to_string(), proxy.fields(), agent)?;
                 return Ok((Self::Connect(Box::new(connect)), first));
             }
             Kind::Socks4 | Kind::Socks4a => Socks::v4(to, proxy.login()),

@@ -43,7 +43,7 @@ where
     let (mut client, server) = duplex(size);
     let to = Asked::of("a.test", 443);
     let client = async {
-        let asked = through(&proxy, &mut client, to, time::after(time::now(), LONG), LONG).await;
+        let asked = through(&proxy, &mut client, to, None, time::after(time::now(), LONG), LONG).await;
         (asked, client)
     };
     tokio::join!(client, play(server)).0
@@ -84,7 +84,8 @@ async fn a_connection_opens_wherever_the_answers_are_cut_and_loses_no_byte() {
             let (mut client, server) = duplex(size);
             let client = async {
                 let deadline = time::after(time::now(), LONG);
-                let asked = through(&proxy, &mut client, Asked::of("a.test", 443), deadline, LONG).await;
+                let asked =
+                    through(&proxy, &mut client, Asked::of("a.test", 443), None, deadline, LONG).await;
                 asked.unwrap_or_else(|error| panic!("{url} cut at {cut}: {error:?}"));
                 client.write_all(b"ping").await.unwrap();
                 let mut pong = [0; 4];
@@ -189,6 +190,18 @@ async fn a_refusal_names_the_proxy_the_reason_and_the_cause() {
         ),
         (
             "http://p.test:1",
+            &[b"HTTP/1.1 429 Slow down\r\n\r\n"],
+            "the proxy http://p.test:1 answered CONNECT with 429 Too Many Requests and opened no tunnel",
+            false,
+        ),
+        (
+            "http://p.test:1",
+            &[b"HTTP/1.1 408 Slow\r\n\r\n"],
+            "the proxy http://p.test:1 answered CONNECT with 408 Request Timeout and opened no tunnel",
+            false,
+        ),
+        (
+            "http://p.test:1",
             &[b"\x05\x00 not HTTP"],
             "the proxy http://p.test:1 sent no valid answer to CONNECT: check the URL and the scheme of the proxy: \
              the server sent bytes that are not an HTTP/1 response (RFC 9112, section 2.1)",
@@ -239,7 +252,7 @@ async fn a_62_a_name_that_is_too_long_sends_nothing() {
         };
         let client = async {
             let deadline = time::after(time::now(), LONG);
-            let asked = through(&proxy, &mut client, Asked::of(&name, 443), deadline, LONG).await;
+            let asked = through(&proxy, &mut client, Asked::of(&name, 443), None, deadline, LONG).await;
             drop(client);
             asked.unwrap_err()
         };

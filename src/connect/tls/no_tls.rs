@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Carrier;
 use super::info::{Generation, TlsInfo};
 use crate::connect::stream::Look;
-use crate::connect::{DialError, Scope};
+use crate::connect::{DialError, Scope, Via};
 use crate::error::Error;
 
 /// Settings of TLS. This stand-in has no settings.
@@ -68,7 +68,7 @@ impl Tls {
 }
 
 impl Loaded {
-    pub(crate) fn isolated(self, _tag: &Arc<str>) -> Self {
+    pub(crate) fn isolated(self, _tag: Option<&Arc<str>>, _: &Via) -> Self {
         match self.0 {}
     }
 
