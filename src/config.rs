@@ -70,6 +70,9 @@ pub struct ClientBuilder {
     error: Option<Error>,
 }
 
+/// Largest number of default fields. A map of fields panics above this number.
+const MOST_FIELDS: usize = 24_576;
+
 struct SharedResolver(Arc<dyn Resolve>);
 
 impl std::fmt::Debug for SharedResolver {
@@ -438,6 +441,10 @@ impl ClientBuilder {
     /// # Ok::<(), handclasp::Error>(())
     /// ```
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        if self.request.default_headers.len().saturating_add(headers.len()) > MOST_FIELDS {
+            self.error.get_or_insert(Error::request("there are too many default header fields: give fewer"));
+            return self;
+        }
         self.request.default_headers.extend(headers);
         self
     }

@@ -120,6 +120,8 @@ async fn fields_that_would_break_each_request_are_refused_when_the_proxy_is_give
     let proxy = Proxy::all("http://127.0.0.1:9").unwrap().headers(many("a")).headers(many("b"));
     let error = Client::builder().proxy(proxy).build().unwrap_err();
     assert!(error.to_string().contains("too many header fields"), "{error}");
+    let error = Client::builder().default_headers(many("a")).default_headers(many("b")).build().unwrap_err();
+    assert!(error.to_string().contains("too many default header fields"), "{error}");
 }
 
 #[cfg(feature = "rustls")]
