@@ -78,6 +78,9 @@ pub struct ClientBuilder {
     error: Option<Error>,
 }
 
+/// Largest number of default fields. A map of fields panics above this number.
+const MOST_FIELDS: usize = 24_576;
+
 struct SharedResolver(Arc<dyn Resolve>);
 
 impl std::fmt::Debug for SharedResolver {
@@ -447,6 +450,10 @@ impl ClientBuilder {
     /// # Ok::<(), handclasp::Error>(())
     /// ```
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        if self.request.default_headers.len().saturating_add(headers.len()) > MOST_FIELDS {
+            self.error.get_or_insert(Error::request("there are too many default header fields: give fewer"));
+            return self;
+        }
         self.request.default_headers.extend(headers);
         self
     }
@@ -602,6 +609,7 @@ impl ClientBuilder {
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
         auth::mark_secrets(&mut self.request.default_headers);
+        self.connect.user_agent = self.request.default_headers.get(USER_AGENT).cloned();
         self.request.closes = self.pool.limits.max_idle_per_host == 0
             || self.pool.limits.max_idle == Some(0)
             || self.pool.limits.idle_timeout == Some(Duration::ZERO);

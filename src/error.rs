@@ -96,6 +96,9 @@ pub enum ErrorKind {
     /// addresses, because a proxy looks the name up.
     AddressRefused,
     /// The proxy refused the request or failed.
+    ///
+    /// In TLS 1.3, an https proxy refuses the client's certificate after the handshake. A request that the proxy was to
+    /// forward may have been written by then: see [`request_written`](Error::request_written).
     Proxy,
     /// The TLS handshake failed, the server's certificate was not accepted, or the server refused the client's certificate.
     ///
@@ -246,6 +249,9 @@ impl Error {
     /// errors of JSON that cannot be read ([`ErrorKind::Decode`]), have a status. Returns `None` for every other error, even
     /// if the head of a response had come.
     ///
+    /// If an HTTP proxy refused to open a tunnel, the error has the kind [`ErrorKind::Proxy`] and the status of the proxy's
+    /// answer. The status is 407 if the proxy requires credentials or does not accept the credentials.
+    ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
     /// use handclasp::StatusCode;
@@ -321,9 +327,9 @@ impl Error {
     /// Whether no connection could be made: resolving, connecting, the proxy or the TLS handshake failed or took too long,
     /// or the address filter refused every address.
     pub fn is_connect(&self) -> bool {
-        use ErrorKind::{AddressRefused, Connect, Dns, Proxy};
-        matches!(self.kind(), Dns | Connect | AddressRefused | Proxy)
-            || (matches!(self.kind(), ErrorKind::Tls | ErrorKind::Timeout)
+        use ErrorKind::{AddressRefused, Connect, Dns, Proxy, Timeout, Tls};
+        matches!(self.kind(), Dns | Connect | AddressRefused)
+            || (matches!(self.kind(), Proxy | Tls | Timeout)
                 && matches!(self.phase(), Some(Phase::Dns | Phase::Tcp | Phase::Proxy | Phase::Tls)))
     }
 
@@ -423,6 +429,7 @@ impl Error {
         );
         let mut error = Self::new(self.kind(), message);
         error.inner.retry_at = Some(until);
+        error.inner.status = self.inner.status;
         let error = match self.phase() {
             Some(phase) => error.in_phase(phase),
             None => error,

@@ -16,9 +16,9 @@ use crate::pool::key::RouteRef;
 
 /// Returns how a request reaches its origin: directly, through a proxy that forwards the request, or through a tunnel.
 ///
-/// If there are proxies and the request goes to its origin directly, `headers` loses `Proxy-Authorization`, which is for a
-/// proxy: <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A request that the caller shaped for a proxy keeps the
-/// field.
+/// If the client or the request has proxies, but the request goes to its origin directly, `headers` loses
+/// `Proxy-Authorization`, which is for a proxy: <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A request that the
+/// caller shaped for a proxy keeps the field. Without any proxy the field stays, because the server may be a proxy.
 ///
 /// # Errors
 ///
@@ -33,16 +33,28 @@ pub(super) fn choose(
     route: RouteRef<'_>,
     headers: &mut HeaderMap,
 ) -> Result<Via> {
-    let (own, client) = (&settings.ways, &env.request.ways);
-    if own.is_empty() && client.is_empty() {
+    if settings.ways.is_empty() && env.request.ways.is_empty() {
         return Ok(Via::Direct);
     }
+    choose_proxy(env, settings, method, uri, route, headers)
+}
+
+/// Returns how a request that may go through a proxy reaches its origin.
+#[cold]
+fn choose_proxy(
+    env: &Environment,
+    settings: &Settings,
+    method: &Method,
+    uri: &Uri,
+    route: RouteRef<'_>,
+    headers: &mut HeaderMap,
+) -> Result<Via> {
     let (is_https, host, port) = (route.is_https(), route.host(), route.port());
-    let host = host.strip_suffix('.').unwrap_or(host);
     let filter = env.request.filter.as_ref();
+    let (own, client) = (&settings.ways, &env.request.ways);
     let via = Ways::choose(own, client, Wanted { method, uri, is_https, host, port, filter })?;
     let is_for_proxy = *method == Method::CONNECT || matches!(settings.target, Some(RequestTarget::Absolute));
-    if via == Via::Direct && !is_for_proxy {
+    if via == Via::Direct && !is_for_proxy && (own.has_proxies() || client.has_proxies()) {
         headers.remove(PROXY_AUTHORIZATION);
     }
     Ok(via)

@@ -16,6 +16,7 @@ impl ClientBuilder {
     ///
     /// - The name in lower case takes precedence. An empty variable counts as unset.
     /// - `HTTP_PROXY` is not read if `REQUEST_METHOD` is set, because a header field of a CGI request can set `HTTP_PROXY`.
+    ///   On Windows, `http_proxy` is not read either then, because the names of variables have no case.
     /// - Requests to `localhost` and to loopback addresses never go through a proxy of the environment.
     /// - If a variable is not the URL of a proxy, the requests that would use this proxy fail with
     ///   [`ErrorKind::Proxy`](crate::ErrorKind::Proxy).
@@ -44,7 +45,12 @@ impl ClientBuilder {
     /// The route of a connection contains the proxy and its credentials. Requests through different proxies, or with
     /// different credentials, never share a connection. The [connect timeout](Self::connect_timeout) covers the dialog
     /// with the proxy. TLS with an https proxy uses the client's TLS settings, including the client certificate, and
-    /// resumes no session. A [`connector`](Self::connector) uses no proxies.
+    /// resumes no session. A TLS session with an origin is resumed only through the same proxy with the same credentials.
+    /// CONNECT carries the client's [`User-Agent`](Self::user_agent), unless [`Proxy::headers`] has this field. A
+    /// [`connector`](Self::connector) uses no proxies.
+    ///
+    /// If the client has proxies, but a request goes to its origin directly, the request loses the `Proxy-Authorization`
+    /// that the caller has set, because this field is meant for a proxy.
     ///
     /// [`build`](Self::build) reports credentials that the proxy's protocol cannot carry.
     /// [`RequestBuilder::proxy`](crate::RequestBuilder::proxy) sets the proxy of one request.

@@ -14,7 +14,8 @@ impl ClientBuilder {
         self.tls_certs_merge([certificate])
     }
 
-    /// Adds certificate authorities to the authorities that the platform trusts.
+    /// Adds certificate authorities to the authorities that the platform trusts. On Android, [`build`](Self::build) fails,
+    /// because the verifier of Android takes no further authorities: use [`tls_certs_only`](Self::tls_certs_only).
     ///
     /// ```no_run
     /// use handclasp::{Certificate, Client};
@@ -32,9 +33,12 @@ impl ClientBuilder {
     }
 
     /// Trusts only these certificate authorities and the authorities that other calls add, instead of the platform's
-    /// authorities. [`build`](Self::build) fails if there is no authority.
+    /// authorities. The order of the calls does not matter. [`build`](Self::build) fails if there is no authority.
     pub fn tls_certs_only(mut self, certificates: impl IntoIterator<Item = Certificate>) -> Self {
-        self.tls.trust = Trust::Given;
+        // Mozilla's authorities stay if the caller has added them.
+        if self.tls.trust == Trust::Platform {
+            self.tls.trust = Trust::Given;
+        }
         self.tls_certs_merge(certificates)
     }
 
@@ -137,7 +141,12 @@ impl ClientBuilder {
     ///
     /// The function runs on a blocking thread at the start of each dial to an https URL or to an https proxy, and may
     /// read files. The function runs for one dial of a client at a time. The connect timeout covers the function too.
-    /// If the function fails, the dial fails with [`ErrorKind::Tls`](crate::ErrorKind::Tls).
+    /// If the function fails, or if the identity cannot be used, the dial fails with
+    /// [`ErrorKind::Tls`](crate::ErrorKind::Tls). The connections of the latest usable identity stay in use.
+    ///
+    /// The dials of the client call the function one after another, and the connect timeout limits the wait of each dial.
+    /// So the function must return, and must not make an https request with the same client: this request would wait for
+    /// the end of the function.
     ///
     /// When the function returns another identity than before, the connections of earlier identities carry no further
     /// request, and no TLS session of an earlier identity is resumed. A request under way is not interrupted, and a
@@ -233,5 +242,20 @@ impl ClientBuilder {
     pub fn tls_backend(mut self, backend: Backend) -> Self {
         self.tls.backend = Some(backend);
         self
+    }
+}
+
+#[cfg(all(test, feature = "webpki-roots"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_tls_certs_only_and_tls_webpki_roots_does_not_matter() {
+        let builders = [
+            ClientBuilder::new().tls_webpki_roots().tls_certs_only([]),
+            ClientBuilder::new().tls_certs_only([]).tls_webpki_roots(),
+        ];
+        assert_eq!(builders.map(|builder| builder.tls.trust), [Trust::Mozilla; 2]);
+        assert_eq!(ClientBuilder::new().tls_certs_only([]).tls.trust, Trust::Given);
     }
 }

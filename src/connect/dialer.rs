@@ -6,6 +6,7 @@
 
 #[cfg(feature = "proxy")]
 mod proxied;
+mod trust;
 #[cfg(unix)]
 mod unix;
 
@@ -14,6 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use http::HeaderValue;
 
 use super::destination::{Destination, Via};
 use super::early::FirstBytes;
@@ -63,6 +66,9 @@ pub(crate) struct ConnectConfig {
     pub(crate) spreads: bool,
     /// Whether the first bytes of a connection may go with its SYN.
     pub(crate) opens_fast: bool,
+    /// `User-Agent` of CONNECT.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
+    pub(crate) user_agent: Option<HeaderValue>,
 }
 
 /// Time limits of the steps of a dial after the lookup. With `None`, only the whole dial is limited.
@@ -92,6 +98,7 @@ impl Default for ConnectConfig {
             filter: None,
             spreads: false,
             opens_fast: false,
+            user_agent: None,
         }
     }
 }
@@ -208,13 +215,10 @@ impl Dialer {
         }
         // The trust store is loaded outside the phases, because loading happens once and takes no network time.
         let tls = match to.is_https() {
-            true => Some(Box::pin(self.within(limit, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.load_tls(limit)).await?),
             false => None,
         };
-        let tls = match (tls, tag) {
-            (Some(tls), Some(tag)) => Some(tls.isolated(tag)),
-            (tls, _) => tls,
-        };
+        let tls = tls.map(|tls| tls.isolated(tag, to.via()));
         let begun = match &tls {
             Some(tls) if self.config.opens_fast => Some(tls.begin(to.host())?),
             _ => None,

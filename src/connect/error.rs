@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::shortage::is_shortage;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
 use crate::resolver::{ResolveError, ResolveErrorKind};
@@ -26,6 +28,8 @@ struct Failure {
     phase: Phase,
     message: String,
     scope: Scope,
+    /// Status with which a proxy refused to open a tunnel.
+    status: Option<StatusCode>,
 }
 
 /// The other dials that would fail in the same way.
@@ -45,7 +49,7 @@ pub(crate) enum Scope {
 impl DialError {
     /// Returns an error without a source.
     pub(super) fn new(kind: ErrorKind, phase: Phase, message: String, scope: Scope) -> Self {
-        Self { failure: Arc::new(Failure { kind, phase, message, scope }), source: None }
+        Self { failure: Arc::new(Failure { kind, phase, message, scope, status: None }), source: None }
     }
 
     /// Returns the error of a dial on a runtime without timers, which cannot end the dial at its deadline.
@@ -115,6 +119,14 @@ impl DialError {
         Self { source: self.source, ..failed }
     }
 
+    /// Returns the error with the status of the proxy's answer.
+    #[cfg(feature = "proxy")]
+    pub(super) fn with_status(self, status: Option<StatusCode>) -> Self {
+        let Failure { kind, phase, scope, .. } = *self.failure;
+        let message = self.failure.message.clone();
+        Self { failure: Arc::new(Failure { kind, phase, message, scope, status }), source: self.source }
+    }
+
     /// Returns the kind of the error that a caller gets.
     pub(crate) fn kind(&self) -> ErrorKind {
         self.failure.kind
@@ -166,6 +178,10 @@ impl DialError {
     /// Returns the error that one of the waiting requests gets.
     pub(crate) fn into_error(self) -> Error {
         let error = Error::new(self.failure.kind, self.failure.message.clone()).in_phase(self.failure.phase);
+        let error = match self.failure.status {
+            Some(status) => error.with_status(status),
+            None => error,
+        };
         match self.source {
             Some(source) => error.because(source),
             None => error,

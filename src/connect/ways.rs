@@ -52,6 +52,11 @@ impl Ways {
         Arc::make_mut(self.0.get_or_insert_default()).proxies = Some(proxies);
     }
 
+    /// Whether proxies are named.
+    pub(crate) fn has_proxies(&self) -> bool {
+        self.proxies().is_some_and(|proxies| !proxies.is_empty())
+    }
+
     fn socket(&self) -> Option<&Arc<SocketPath>> {
         self.0.as_ref()?.socket.as_ref()
     }
@@ -68,7 +73,7 @@ impl Ways {
     #[cold]
     pub(crate) fn choose(own: &Self, client: &Self, wanted: Wanted<'_>) -> Result<Via> {
         if let Some(path) = own.socket().or_else(|| client.socket()) {
-            if own.proxies().is_some_and(|proxies| !proxies.is_empty()) {
+            if own.has_proxies() {
                 return Err(Error::request(format!(
                     "the request has both a proxy and the unix socket {path}: leave one of both out, because no proxy is used for a unix socket"
                 )));

@@ -212,17 +212,30 @@ impl Exchange {
         }
     }
 
-    /// Returns the error of a connection that ended before the request was written, if the server has refused the client's
-    /// certificate on the connection.
+    /// Returns the error of a connection that ended before the request was written, if the other side has refused the
+    /// client's certificate on the connection.
     #[cold]
     pub(crate) fn refusal(&mut self) -> Option<Error> {
         match self.poll_read(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Err(error)) => {
-                let message = client_refused(&error)?;
-                Some(Error::new(ErrorKind::Tls, message).in_phase(Phase::Tls).because(error))
-            }
+            Poll::Ready(Err(error)) => self.refused(error, None).ok(),
             _ => None,
         }
+    }
+
+    /// Returns the error of a connection whose other side refused the client's certificate. Gives `error` back if
+    /// `error` has another reason. The phase is that of the handshake if `phase` is `None`.
+    #[cold]
+    fn refused(&self, error: io::Error, phase: Option<Phase>) -> Result<Error, io::Error> {
+        let Some(why) = client_refused(&error) else { return Err(error) };
+        let forwarder = self.connection.as_ref().and_then(|connection| connection.lease.forwarder());
+        let refused = match forwarder {
+            Some(proxy) => Error::new(ErrorKind::Proxy, format!("the proxy {proxy} {why}"))
+                .in_phase(phase.unwrap_or(Phase::Proxy)),
+            None => {
+                Error::new(ErrorKind::Tls, format!("the server {why}")).in_phase(phase.unwrap_or(Phase::Tls))
+            }
+        };
+        Ok(refused.because(error))
     }
 
     /// Whether the connection was reset, although reading ended as if the server had closed the connection. A write
@@ -239,9 +252,10 @@ impl Exchange {
     fn broken(&mut self, error: io::Error) -> Failure {
         let phase = self.attempt.phase();
         // The server's refusal is the reason for the end of the connection. A failed write is only a consequence.
-        if let Some(message) = client_refused(&error) {
-            return Failure::Lost(Error::new(ErrorKind::Tls, message).in_phase(phase).because(error));
-        }
+        let error = match self.refused(error, Some(phase)) {
+            Ok(refused) => return Failure::Lost(refused),
+            Err(error) => error,
+        };
         let source = self.attempt.sending.take_error().unwrap_or(error);
         let message = match phase {
             Phase::Receive => "the connection broke before the response was complete",

@@ -583,6 +583,7 @@ mod tests {
     }
 
     /// The pool copies and compares a key for each request. A larger key makes the copy and the comparison slower.
+    #[cfg(target_pointer_width = "64")]
     #[test]
     fn a_key_and_a_borrowed_route_keep_their_sizes() {
         assert_eq!((size_of::<Key>(), size_of::<RouteRef<'_>>()), (48, 56));

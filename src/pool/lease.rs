@@ -17,7 +17,7 @@ use super::policy::actions::{Actions, Served};
 use super::policy::reasons::DropReason;
 use super::reserved::Reservation;
 use super::{PoolInner, Wait, Waiter};
-use crate::connect::Look;
+use crate::connect::{Look, ProxyServer, Via};
 use crate::time;
 use crate::trace::Setup;
 
@@ -182,6 +182,14 @@ impl Lease {
     /// Returns the number of the connection and the address of the peer.
     pub(crate) fn id_and_peer(&self) -> (u64, Option<SocketAddr>) {
         self.fixed.as_ref().map_or((0, None), |fixed| (fixed.id, fixed.peer))
+    }
+
+    /// Returns the proxy that forwards the requests on this connection, or `None` if no proxy forwards them.
+    pub(crate) fn forwarder(&self) -> Option<&ProxyServer> {
+        match self.fixed.as_ref()?.route.via() {
+            Via::Forward(proxy) => Some(proxy),
+            _ => None,
+        }
     }
 
     /// Returns the record of how the connection was made, if the current request is the first on the connection.

@@ -75,6 +75,8 @@ mod proxied_requests;
 #[cfg(feature = "proxy")]
 mod proxies;
 #[cfg(feature = "proxy")]
+mod proxy_faults;
+#[cfg(feature = "proxy")]
 mod proxy_filter;
 #[cfg(feature = "url")]
 mod redirect;

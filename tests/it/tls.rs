@@ -9,6 +9,7 @@ use handclasp::{Certificate, Client, ClientBuilder, ConnectionInfo, Error, Error
 use crate::support::tls::{Authority, TlsServer};
 use crate::support::within;
 
+mod faults;
 mod handshake;
 mod identity;
 mod sessions;

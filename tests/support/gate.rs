@@ -70,7 +70,15 @@ impl Gate {
                 tokio::spawn(async move {
                     // The client may close a connection at any time.
                     let _ = match tls {
-                        Some(tls) => shared.serve(tls.accept(tcp).await?).await,
+                        Some(tls) => match tls.accept(tcp).into_fallible().await {
+                            Ok(tls) => shared.serve(tls).await,
+                            Err((error, mut tcp)) => {
+                                // The socket is read to its end, so that no reset overtakes the alert.
+                                tcp.shutdown().await?;
+                                while tcp.read(&mut [0; 4096]).await? > 0 {}
+                                Err(error)
+                            }
+                        },
                         None => shared.serve(tcp).await,
                     };
                     Ok::<_, std::io::Error>(())

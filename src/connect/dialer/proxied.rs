@@ -72,7 +72,7 @@ impl Dialer {
         }
         let is_tls = proxy.kind() == Kind::Https;
         let tls = match is_tls || to.is_https() {
-            true => Some(Box::pin(self.within(limit, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.load_tls(limit)).await?),
             false => None,
         };
         let is_tunnel = matches!(to.via(), Via::Tunnel(_));
@@ -95,7 +95,7 @@ impl Dialer {
         let Opened { carrier, local, tls: with_proxy } = end_phase(phase, opened)?;
         let (stream, tls) = match tls.filter(|_| to.is_https()) {
             Some(tls) => {
-                let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
+                let tls = tls.isolated(tag, to.via());
                 Box::pin(self.secure(tls.handshake(to.host(), carrier), to, setup, limit)).await?
             }
             None => (carrier.into(), with_proxy),
@@ -175,9 +175,10 @@ impl Dialer {
             carrier = Carrier::from(secured.stream);
             info = Some(secured.info);
         }
+        let agent = self.config.user_agent.as_ref();
         let mut tries = asked.iter().enumerate().peekable();
         while let Some((at, asked)) = tries.next() {
-            match through(proxy, &mut carrier, *asked, limit).await {
+            match through(proxy, &mut carrier, *asked, agent, limit).await {
                 Ok(()) => break,
                 Err(NotOpened { is_of_address: true, .. }) if tries.peek().is_some() => {
                     // A proxy that looks up no names is a SOCKS proxy, so that there is no TLS with the proxy.

@@ -38,7 +38,7 @@ impl Dialer {
             return Err(DialError::new(ErrorKind::Request, Phase::Queue, message.into(), Scope::Host));
         }
         let tls = match to.is_https() {
-            true => Some(Box::pin(self.within(limit, Phase::Tls, self.tls.load())).await??),
+            true => Some(Box::pin(self.load_tls(limit)).await?),
             false => None,
         };
         let phase = setup.unix(path);
@@ -51,7 +51,7 @@ impl Dialer {
         let unix = end_phase(phase, connected)?;
         let (stream, tls) = match tls {
             Some(tls) => {
-                let tls = if let Some(tag) = tag { tls.isolated(tag) } else { tls };
+                let tls = tls.isolated(tag, to.via());
                 Box::pin(self.secure(tls.handshake(to.host(), unix), to, setup, limit)).await?
             }
             None => (Stream::Unix(unix), None),

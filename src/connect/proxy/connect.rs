@@ -5,7 +5,7 @@
 //! 2xx. The content of any other answer is never read.
 
 use bytes::BytesMut;
-use http::header::{HeaderMap, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
+use http::header::{HeaderMap, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::refusal::Refusal;
@@ -21,19 +21,28 @@ pub(super) struct Connect {
 
 impl Connect {
     /// Begins CONNECT to `authority`, which is a host and a port as in a URI. `fields` are sent to the proxy only.
+    /// `agent` is the `User-Agent`, unless `fields` have one.
     /// Returns the dialog and the bytes to send.
     ///
     /// # Errors
     ///
     /// If the authority or a field cannot be sent.
-    pub(super) fn new(authority: &str, fields: &HeaderMap) -> Result<(Self, Vec<u8>), Refusal> {
+    pub(super) fn new(
+        authority: &str,
+        fields: &HeaderMap,
+        agent: Option<&HeaderValue>,
+    ) -> Result<(Self, Vec<u8>), Refusal> {
         let mut machine = Machine::new(Limits::default());
         let mut out = BytesMut::new();
         // > CONNECT uses a special form of request target, unique to this method, consisting of only the host and port
         // > number of the tunnel destination, separated by a colon.
         // <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6>
         let target = Target::Authority(authority);
-        let head = RequestHead::new(&Method::CONNECT, target, Some(authority.as_bytes()), fields);
+        let mut fields = fields.clone();
+        if let Some(agent) = agent.filter(|_| !fields.contains_key(USER_AGENT)) {
+            fields.insert(USER_AGENT, agent.clone());
+        }
+        let head = RequestHead::new(&Method::CONNECT, target, Some(authority.as_bytes()), &fields);
         machine.encode_head(&head, &mut out).map_err(Refusal::Unsendable)?;
         let has_sent_credentials = fields.contains_key(PROXY_AUTHORIZATION);
         Ok((Self { machine, has_sent_credentials }, out.to_vec()))

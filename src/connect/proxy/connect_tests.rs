@@ -10,7 +10,7 @@ fn fields(user: &str, password: &str) -> HeaderMap {
 
 /// Returns how CONNECT ends if the answer arrives in pieces of `piece` bytes.
 fn talk(fields: &HeaderMap, answer: &[u8], piece: usize) -> Result<Next, Refusal> {
-    let (mut connect, _) = Connect::new("a.test:443", fields)?;
+    let (mut connect, _) = Connect::new("a.test:443", fields, None)?;
     let (mut buf, mut pieces) = (BytesMut::new(), answer.chunks(piece));
     loop {
         match connect.receive(&mut buf)? {
@@ -37,16 +37,16 @@ fn outcome(fields: &HeaderMap, answer: &str) -> Result<Next, Refusal> {
 #[test]
 fn connect_names_the_destination_and_carries_the_credentials_of_the_proxy() {
     for authority in ["a.test:443", "[2001:db8::1]:443", "192.0.2.7:80"] {
-        let (_, sent) = Connect::new(authority, &HeaderMap::new()).unwrap();
+        let (_, sent) = Connect::new(authority, &HeaderMap::new(), None).unwrap();
         let expected = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
         assert_eq!(String::from_utf8(sent).unwrap(), expected);
     }
-    let (_, sent) = Connect::new("a.test:443", &fields("Aladdin", "open sesame")).unwrap();
+    let (_, sent) = Connect::new("a.test:443", &fields("Aladdin", "open sesame"), None).unwrap();
     let expected = "CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\
                     proxy-authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n";
     assert_eq!(String::from_utf8(sent).unwrap(), expected);
     for authority in ["a.test", "2001:db8::1:443", "a test:1", ""] {
-        let refusal = Connect::new(authority, &HeaderMap::new()).unwrap_err();
+        let refusal = Connect::new(authority, &HeaderMap::new(), None).unwrap_err();
         assert!(matches!(refusal, Refusal::Unsendable(_)), "{authority}: {refusal:?}");
     }
 }
@@ -100,7 +100,7 @@ fn every_other_answer_is_an_error_of_its_own() {
 #[test]
 fn a_head_without_an_end_is_bounded() {
     let line = format!("x: {}\r\n", "y".repeat(1_000));
-    let (mut connect, _) = Connect::new("a.test:443", &HeaderMap::new()).unwrap();
+    let (mut connect, _) = Connect::new("a.test:443", &HeaderMap::new(), None).unwrap();
     let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\n");
     let mut sent = 0;
     let refusal = loop {
@@ -114,7 +114,7 @@ fn a_head_without_an_end_is_bounded() {
     };
     assert!(matches!(refusal, Refusal::Http(_)), "{refusal:?}");
     let mut buf = BytesMut::new();
-    let (mut connect, _) = Connect::new("a.test:443", &HeaderMap::new()).unwrap();
+    let (mut connect, _) = Connect::new("a.test:443", &HeaderMap::new(), None).unwrap();
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000);
     buf.extend_from_slice(interim.as_bytes());
     assert!(matches!(connect.receive(&mut buf), Err(Refusal::Http(_))), "interim responses are bounded");

@@ -15,16 +15,18 @@ pub(super) struct Variables {
 }
 
 /// Reads the variables. The name in lower case takes precedence, as in curl. An empty variable counts as unset.
-pub(super) fn read(get: impl Fn(&str) -> Option<String>) -> Variables {
+/// `ignores_case` tells whether the platform finds a variable under its name in any case, as Windows does.
+pub(super) fn read(get: impl Fn(&str) -> Option<String>, ignores_case: bool) -> Variables {
     let set = |name: &'static str| Some((name, get(name).filter(|value| !value.trim_ascii().is_empty())?));
     // A CGI server turns the header field `Proxy` into `HTTP_PROXY`: <https://httpoxy.org>. The server always sets
     // REQUEST_METHOD, <https://www.rfc-editor.org/rfc/rfc3875#section-4.1.12>. No header field can set the other
     // variables, because a CGI server puts `HTTP_` before the name of each field.
     let is_cgi = get("REQUEST_METHOD").is_some();
+    let in_lower_case = if is_cgi && ignores_case { None } else { set("http_proxy") };
     let for_http = || if is_cgi { None } else { set("HTTP_PROXY") };
     let for_all = || set("all_proxy").or_else(|| set("ALL_PROXY"));
     Variables {
-        http: set("http_proxy").or_else(for_http).or_else(for_all),
+        http: in_lower_case.or_else(for_http).or_else(for_all),
         https: set("https_proxy").or_else(|| set("HTTPS_PROXY")).or_else(for_all),
         no_proxy: no_proxy(get),
     }
@@ -40,12 +42,13 @@ pub(super) fn no_proxy(get: impl Fn(&str) -> Option<String>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn variables(set: &[(&str, &str)]) -> [Option<String>; 3] {
+    fn variables(set: &[(&str, &str)], ignores_case: bool) -> [Option<String>; 3] {
         let get = |name: &str| {
-            let value = set.iter().find(|(known, _)| *known == name);
+            let is_equal = |known: &str| known == name || (ignores_case && known.eq_ignore_ascii_case(name));
+            let value = set.iter().find(|(known, _)| is_equal(known));
             value.map(|(_, value)| (*value).to_owned())
         };
-        let Variables { http, https, no_proxy } = read(get);
+        let Variables { http, https, no_proxy } = read(get, ignores_case);
         [http.map(|(_, value)| value), https.map(|(_, value)| value), no_proxy]
     }
 
@@ -92,7 +95,22 @@ mod tests {
             (&[("Http_Proxy", "a"), ("HTTP_PROXY_X", "b")], none),
         ] {
             let expected = expected.map(|value: Option<&str>| value.map(str::to_owned));
-            assert_eq!(variables(set), expected, "A-61 {set:?}");
+            assert_eq!(variables(set, false), expected, "A-61 {set:?}");
+        }
+    }
+
+    /// On Windows, a name in lower case finds the variable that a header field of a CGI request has set.
+    #[test]
+    fn a_61_no_spelling_of_http_proxy_is_read_in_cgi_where_names_have_no_case() {
+        for (set, http, https) in [
+            (&[("HTTP_PROXY", "a")][..], Some("a"), None),
+            (&[("HTTP_PROXY", "a"), ("REQUEST_METHOD", "GET")], None, None),
+            (&[("http_proxy", "a"), ("Request_Method", "GET")], None, None),
+            (&[("Http_Proxy", "a"), ("REQUEST_METHOD", "GET"), ("All_Proxy", "b")], Some("b"), Some("b")),
+            (&[("HTTPS_PROXY", "b"), ("REQUEST_METHOD", "GET")], None, Some("b")),
+        ] {
+            let expected = [http, https, None].map(|value: Option<&str>| value.map(str::to_owned));
+            assert_eq!(variables(set, true), expected, "A-61 {set:?}");
         }
     }
 }

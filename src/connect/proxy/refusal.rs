@@ -62,7 +62,7 @@ impl Refusal {
     pub(super) fn scope(&self) -> Scope {
         match self {
             // The proxy or the server may be busy, so that the next dial may succeed.
-            Self::Status(status) if status.is_server_error() => Scope::Attempt,
+            Self::Status(status) if status.is_server_error() || is_of_attempt(*status) => Scope::Attempt,
             Self::Socks5(1 | 6) | Self::EarlyBytes | Self::Closed => Scope::Attempt,
             _ => Scope::Host,
         }
@@ -73,6 +73,20 @@ impl Refusal {
     pub(super) fn is_of_address(&self) -> bool {
         matches!(self, Self::Socks5(1..=6 | 8) | Self::Socks4(91) | Self::NoIpv6)
     }
+
+    /// Returns the status of the answer to CONNECT, or `None` if the refusal has no status.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status(status) => Some(*status),
+            Self::Credentials { .. } => Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a 4xx status says that a later CONNECT may succeed.
+fn is_of_attempt(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
 }
 
 impl fmt::Display for Refusal {

@@ -8,7 +8,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 
-use http::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 
 use super::socks::MOST;
 use crate::basic;
@@ -100,9 +103,10 @@ impl ProxyServer {
         let scheme_end = text.find("://");
         let (kind, rest) = match scheme_end.map(|at| (&text[..at], &text[at + 3..])) {
             Some((scheme, rest)) => {
+                // GNOME names SOCKS proxies of any version by `socks`, and asks them for names.
+                let scheme = if scheme.eq_ignore_ascii_case("socks") { "socks5h" } else { scheme };
                 let kind = Kind::ALL.into_iter().find(|kind| kind.scheme().eq_ignore_ascii_case(scheme));
-                let unknown =
-                    "the scheme of the proxy's URL is not http, https, socks4, socks4a, socks5 or socks5h";
+                let unknown = "the scheme of the proxy's URL is not http, https, socks, socks4, socks4a, socks5 or socks5h";
                 (kind.ok_or_else(|| Error::request(unknown))?, rest)
             }
             None => (Kind::Http, text),
@@ -184,6 +188,11 @@ impl ProxyServer {
             ));
         }
         for name in fields.keys() {
+            if UNSENDABLE.contains(name) {
+                let message =
+                    format!("{name} cannot be a header field for a proxy: each request has its own");
+                return Err(Error::request(message));
+            }
             self.fields.remove(name);
         }
         let mut latest = None;
@@ -296,9 +305,22 @@ fn checked(host: &str) -> Result<String> {
         };
     }
     let is_valid = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() || !is_valid { invalid() } else { Ok(host.to_ascii_lowercase()) }
+    // A final dot stays, because the dot makes the name absolute.
+    if matches!(host, "" | ".") || !is_valid { invalid() } else { Ok(host.to_ascii_lowercase()) }
 }
+
+/// Fields that describe one message or one connection.
+const UNSENDABLE: [HeaderName; 9] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("proxy-connection"),
+];
 
 #[cfg(test)]
 #[path = "server_tests.rs"]

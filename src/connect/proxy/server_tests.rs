@@ -11,7 +11,9 @@ fn a_url_names_the_kind_the_host_and_the_port() {
     for (url, shown) in [
         ("http://p.test:3128", "http://p.test:3128"),
         ("http://P.Test", "http://p.test:80"),
-        ("HTTPS://p.test./", "https://p.test:443"),
+        ("HTTPS://P.test./", "https://p.test.:443"),
+        ("socks://p.test./", "socks5h://p.test.:1080"),
+        ("SOCKS://127.0.0.1:1080/", "socks5h://127.0.0.1:1080"),
         ("https://p.test:8443/path?q#f", "https://p.test:8443"),
         ("p.test:3128", "http://p.test:3128"),
         ("p.test", "http://p.test:80"),
@@ -39,7 +41,8 @@ fn a_text_that_is_no_url_of_a_proxy_is_refused_without_being_shown() {
         "http://user:secret@",
         "ftp://user:secret@p.test",
         "secret://p.test",
-        "socks://p.test",
+        "socks6://p.test",
+        "http://.",
         "http://user:secret@p.test:0",
         "http://user:secret@p.test:65536",
         "http://user:secret@p.test:+80",
@@ -127,8 +130,7 @@ fn rule_01_proxies_are_equal_only_if_all_their_settings_are_equal() {
         assert_eq!(state.hash_one(&same), state.hash_one(one));
     }
     let with = |name: &'static str| {
-        let fields =
-            HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static("1"))]);
+        let fields = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("1"))]);
         servers[0].clone().with_fields(fields).unwrap()
     };
     assert!(with("x-a") == with("x-a") && with("x-a") != with("x-b") && with("x-a") != servers[0]);

@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 /// | `http`, or no scheme | HTTP | the proxy | 80 |
 /// | `https` | HTTP over TLS | the proxy | 443 |
 /// | `socks5` | SOCKS5 (RFC 1928) | the client | 1080 |
-/// | `socks5h` | SOCKS5 | the proxy | 1080 |
+/// | `socks5h`, `socks` | SOCKS5 | the proxy | 1080 |
 /// | `socks4` | SOCKS4, IPv4 only | the client | 1080 |
 /// | `socks4a` | SOCKS4a | the proxy | 1080 |
 ///
@@ -67,8 +67,9 @@ pub struct Proxy {
     intercepts: Intercepts,
     to: To,
     login: Option<(String, String)>,
-    /// Fields for an HTTP proxy, among them the credentials of `custom_http_auth`.
-    fields: HeaderMap,
+    /// Fields for an HTTP proxy, one map for each call, among them the credentials of `custom_http_auth`. At most one of
+    /// `login` and `fields` has credentials.
+    fields: Vec<HeaderMap>,
     no_proxy: Option<NoProxy>,
     tunnels: bool,
     filters_addresses: bool,
@@ -153,7 +154,7 @@ impl Proxy {
             intercepts,
             to,
             login: None,
-            fields: HeaderMap::new(),
+            fields: Vec::new(),
             no_proxy: None,
             tunnels: false,
             filters_addresses: false,
@@ -161,27 +162,33 @@ impl Proxy {
     }
 
     /// Sets the user and the password for the proxy. Replaces the user and the password of the proxy's URL. For
-    /// [`custom`](Self::custom), the user and the password apply to URLs without a user.
+    /// [`custom`](Self::custom), the user and the password apply to URLs without a user. The last call of this method or of
+    /// [`custom_http_auth`](Self::custom_http_auth) decides.
     ///
     /// The client or the request that gets the proxy reports an error if the user has a colon, or if the user or the
     /// password has a control character.
     pub fn basic_auth(mut self, user: &str, password: &str) -> Self {
+        self.fields.iter_mut().for_each(|fields| drop(fields.remove(PROXY_AUTHORIZATION)));
         self.login = Some((user.to_owned(), password.to_owned()));
         self
     }
 
     /// Sets the value of `Proxy-Authorization` for an HTTP proxy. For a SOCKS proxy, the client or the request that
     /// gets the proxy reports an error.
-    pub fn custom_http_auth(mut self, value: HeaderValue) -> Self {
-        self.fields.insert(PROXY_AUTHORIZATION, value);
-        self
+    pub fn custom_http_auth(self, value: HeaderValue) -> Self {
+        self.headers(HeaderMap::from_iter([(PROXY_AUTHORIZATION, value)]))
     }
 
     /// Sets fields that an HTTP proxy gets with each request that it forwards, and with each CONNECT. An origin gets
-    /// these fields only if the proxy forwards them. For a SOCKS proxy, the client or the request that gets the proxy
-    /// reports an error.
+    /// these fields only if the proxy forwards them. A later field replaces earlier fields of the same name.
+    ///
+    /// For a SOCKS proxy, the client or the request that gets the proxy reports an error. The error of fields that belong
+    /// to one message or one connection, such as `Host` and `Content-Length`, is reported in the same way.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.fields.extend(headers);
+        if headers.contains_key(PROXY_AUTHORIZATION) {
+            self.login = None;
+        }
+        self.fields.push(headers);
         self
     }
 
@@ -236,13 +243,19 @@ impl Proxy {
     fn into_rule(self) -> Result<Rule> {
         let Self { intercepts, to, login, fields, no_proxy, tunnels, filters_addresses } = self;
         let complete = move |server: ProxyServer, keeps_login: bool| -> Result<ProxyServer> {
-            let (mut server, mut fields) = (server, fields.clone());
-            if keeps_login && server.has_login() {
-                fields.remove(PROXY_AUTHORIZATION);
-            } else if let Some((user, password)) = &login {
+            let keeps_login = keeps_login && server.has_login();
+            let mut server = server;
+            if let Some((user, password)) = login.as_ref().filter(|_| !keeps_login) {
                 server = server.with_login(user.as_bytes(), password.as_bytes())?;
             }
-            if fields.is_empty() { Ok(server) } else { server.with_fields(fields) }
+            for fields in fields.iter().filter(|fields| !fields.is_empty()) {
+                let mut fields = fields.clone();
+                if keeps_login {
+                    fields.remove(PROXY_AUTHORIZATION);
+                }
+                server = server.with_fields(fields)?;
+            }
+            Ok(server)
         };
         let server = match to {
             To::Server(server) => Server::Known(Arc::new(complete(server, false)?)),
@@ -262,9 +275,24 @@ impl NoProxy {
     }
 }
 
-/// Looks an environment variable up. A byte that is not UTF-8 becomes U+FFFD, which no URL of a proxy may have.
+/// Looks an environment variable up.
 fn variable(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    std::env::var_os(name).map(|value| text(value.as_encoded_bytes()))
+}
+
+/// Returns the text of a variable. Bytes that are not UTF-8 are percent-encoded, so that a password keeps its bytes, and a
+/// host with such bytes is invalid.
+fn text(value: &[u8]) -> String {
+    let mut text = String::with_capacity(value.len());
+    for chunk in value.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let [high, low] =
+                [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            text.extend(['%', high, low]);
+        }
+    }
+    text
 }
 
 impl fmt::Debug for Proxy {
@@ -302,8 +330,8 @@ struct Rule {
 enum Server {
     Known(Arc<ProxyServer>),
     Chosen(Arc<Custom>),
-    /// The value of this environment variable or setting is not the URL of a proxy.
-    Invalid(Arc<str>),
+    /// The value of this environment variable or setting is not the URL of a proxy, for this reason.
+    Invalid(Arc<str>, Arc<Error>),
 }
 
 /// Facts of a request on which the choice of a proxy depends.
@@ -312,7 +340,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
     pub(crate) is_https: bool,
-    /// Host as in a URI, without a dot at its end.
+    /// Host as in a URI.
     pub(crate) host: &'a str,
     pub(crate) port: u16,
     /// Filter of the addresses to which connections may lead. `None` allows all addresses.
@@ -325,18 +353,26 @@ impl Wanted<'_> {
     /// # Errors
     ///
     /// If the host is an address that the filter refuses, or a name whose addresses the filter cannot see.
-    fn check(self, proxy: &ProxyServer, filters_addresses: bool) -> Result<()> {
+    fn check(self, proxy: &ProxyServer, rule: &Rule) -> Result<()> {
         // The dial checks the addresses that the client looks up.
         let Some(filter) = self.filter.filter(|_| proxy.resolves_names()) else { return Ok(()) };
         let to = Destination::new(self.is_https, self.host, self.port);
         let message = match to.host().parse() {
             Ok(address) if filter.allows_address(&to, SocketAddr::new(address, self.port)) => return Ok(()),
             Ok(_) => format!("the address filter refuses the address of {:?}", to.host()),
-            Err(_) if filters_addresses => return Ok(()),
-            Err(_) => format!(
-                "the address filter cannot see the addresses of {:?}, because the proxy {proxy} looks the name up: call Proxy::filters_addresses if the proxy refuses addresses itself",
-                to.host()
-            ),
+            Err(_) if rule.filters_addresses => return Ok(()),
+            Err(_) => {
+                let advice = match rule.is_of_environment {
+                    true => {
+                        "call ClientBuilder::no_proxy, or give the proxy with ClientBuilder::proxy and call Proxy::filters_addresses if the proxy refuses addresses itself"
+                    }
+                    false => "call Proxy::filters_addresses if the proxy refuses addresses itself",
+                };
+                let host = to.host();
+                format!(
+                    "the address filter cannot see the addresses of {host:?}, because the proxy {proxy} looks the name up: {advice}"
+                )
+            }
         };
         Err(Error::new(ErrorKind::AddressRefused, message).in_phase(Phase::Proxy))
     }
@@ -348,7 +384,7 @@ impl Proxies {
 
     /// Returns the proxies that the environment names, and with the feature `system-proxy` those of the system's settings.
     pub(crate) fn of_environment() -> Self {
-        let variables = environment::read(variable);
+        let variables = environment::read(variable, cfg!(windows));
         #[cfg(feature = "system-proxy")]
         return Self::of_system(variables, super::system::read());
         #[cfg(not(feature = "system-proxy"))]
@@ -412,7 +448,7 @@ impl Proxies {
     pub(crate) fn choose(&self, wanted: Wanted<'_>) -> Result<Via> {
         for rule in self.0.iter().flat_map(|rules| rules.iter()) {
             if let Some(server) = rule.server_for(wanted)? {
-                wanted.check(&server, rule.filters_addresses)?;
+                wanted.check(&server, rule)?;
                 // The caller's CONNECT is for the URL's host, and not for the proxy.
                 let is_tunnel = wanted.is_https
                     || rule.tunnels
@@ -430,7 +466,7 @@ impl Rule {
     fn found(intercepts: Intercepts, url: &str, name: &str, no_proxy: Option<NoProxy>) -> Self {
         let server = match ProxyServer::parse(url) {
             Ok(server) => Server::Known(Arc::new(server)),
-            Err(_) => Server::Invalid(name.into()),
+            Err(error) => Server::Invalid(name.into(), Arc::new(error)),
         };
         let (tunnels, filters_addresses) = (false, false);
         Self { intercepts, server, no_proxy, tunnels, filters_addresses, is_of_environment: true }
@@ -444,6 +480,8 @@ impl Rule {
             Intercepts::All => true,
         };
         let Wanted { host, port, .. } = wanted;
+        // A final dot makes a name absolute, and does not change which host the name means.
+        let host = host.strip_suffix('.').unwrap_or(host);
         let is_spared = || {
             let is_listed = self.no_proxy.as_ref().is_some_and(|hosts| hosts.contains(host, port));
             is_listed || (self.is_of_environment && is_of_this_machine(host))
@@ -460,11 +498,10 @@ impl Rule {
                     Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy).because(error)
                 })
             }
-            Server::Invalid(name) => {
-                let message = format!(
-                    "{name} is not the URL of a proxy: correct the variable, or call ClientBuilder::no_proxy"
-                );
-                Err(Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy))
+            Server::Invalid(name, error) => {
+                let message =
+                    format!("{name} is not the URL of a proxy: correct it, or call ClientBuilder::no_proxy");
+                Err(Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy).because(error.repeat()))
             }
         }
     }
@@ -482,7 +519,7 @@ impl fmt::Debug for Rule {
         match &self.server {
             Server::Known(server) => write!(f, "{server}"),
             Server::Chosen(_) => f.write_str("chosen by a function"),
-            Server::Invalid(name) => f.write_str(name),
+            Server::Invalid(name, _) => f.write_str(name),
         }
     }
 }

@@ -85,6 +85,27 @@ fn credentials_belong_to_one_proxy_and_are_never_shown() {
                 .custom_http_auth(HeaderValue::from_static("Bearer secret")),
             Some(HeaderValue::from_static("Bearer secret")),
         ),
+        // The last call sets the credentials.
+        (
+            Proxy::all("http://p.test")
+                .unwrap()
+                .custom_http_auth(HeaderValue::from_static("Bearer secret"))
+                .basic_auth("user", "secret"),
+            Some(basic.clone()),
+        ),
+        (
+            Proxy::all("http://p.test")
+                .unwrap()
+                .basic_auth("user", "secret")
+                .custom_http_auth(HeaderValue::from_static("Bearer secret")),
+            Some(HeaderValue::from_static("Bearer secret")),
+        ),
+        (
+            Proxy::custom(|_: &Uri| Some("http://p.test"))
+                .custom_http_auth(HeaderValue::from_static("Bearer secret"))
+                .basic_auth("user", "secret"),
+            Some(basic.clone()),
+        ),
         (Proxy::custom(|_: &Uri| Some("http://p.test")).basic_auth("user", "secret"), Some(basic.clone())),
         (Proxy::custom(|_: &Uri| Some("http://user:secret@p.test")).basic_auth("x", "y"), Some(basic)),
         (Proxy::all("http://p.test").unwrap(), None),
@@ -171,6 +192,73 @@ fn a_variable_that_is_no_url_fails_the_requests_that_would_use_it() {
     );
     assert_eq!(way(&proxies, "https://b.test/"), "direct");
     assert_eq!(way(&proxies, "http://a.test/"), "direct");
+    // The cause tells what to correct.
+    for (url, part) in [
+        ("ftp://user:secret@p.test", "scheme of the proxy's URL is not"),
+        ("http://user:secret@p.test:x", "percent-encode the password"),
+        ("socks4://user:secret@p.test", "SOCKS4 carries a user, but no password"),
+    ] {
+        let error = choose_as(&variables(Some(url), None, None), &Method::GET, "http://a.test/").unwrap_err();
+        let shown = format!("{} {error:?}", error.chain());
+        assert!(shown.contains(part) && !shown.contains("secret"), "A-60 {shown}");
+    }
+    // GNOME sets such a variable.
+    let proxies = variables(Some("socks://127.0.0.1:1080/"), None, None);
+    assert_eq!(way(&proxies, "http://a.test/"), "tunnel socks5h://127.0.0.1:1080");
+}
+
+/// A password in Latin-1 is sent with its own bytes, and a host that is not UTF-8 is refused.
+#[test]
+fn a_variable_that_is_not_utf_8_keeps_its_bytes() {
+    let url = text(b"http://user:s\xe9cret\xff@p.test");
+    let server = ProxyServer::parse(&url).unwrap();
+    let expected = crate::basic::value(b"user", b"s\xe9cret\xff").unwrap();
+    assert_eq!(server.fields().get(PROXY_AUTHORIZATION), Some(&expected), "A-60");
+    let server = ProxyServer::parse(&text("socks5://us\u{e9}r:p%41@p.test".as_bytes())).unwrap();
+    assert_eq!(server.login().map(|login| &*login.user), Some("us\u{e9}r".as_bytes()));
+    assert!(ProxyServer::parse(&text(b"http://p\xe9.test")).is_err());
+    assert_eq!(text(b"\xe9.test,b.test"), "%E9.test,b.test");
+}
+
+/// The text of an address with a final dot is a name: the proxy, and not the client, decides which address it means.
+#[test]
+fn a_70_an_address_with_a_final_dot_is_a_name_for_the_filter() {
+    let filter = AddressFilter::public_only();
+    let check = |proxies: &Proxies, host: &str| {
+        let uri: Uri = format!("http://{host}/").parse().unwrap();
+        let wanted = Wanted {
+            method: &Method::GET,
+            uri: &uri,
+            is_https: false,
+            host,
+            port: 80,
+            filter: Some(&filter),
+        };
+        proxies.choose(wanted).map_err(|error| (error.kind(), error.to_string()))
+    };
+    let given = || Proxy::all("http://p.test").unwrap();
+    let (untrusted, trusted) = (of([given()]), of([given().filters_addresses(true)]));
+    for (host, is_allowed, is_allowed_by_trust) in [
+        ("8.8.8.8", true, true),
+        ("8.8.8.8.", false, true),
+        ("10.0.0.1", false, false),
+        ("a.test", false, true),
+        ("a.test.", false, true),
+    ] {
+        assert_eq!(check(&untrusted, host).is_ok(), is_allowed, "A-70 {host}");
+        assert_eq!(check(&trusted, host).is_ok(), is_allowed_by_trust, "A-70 {host}");
+    }
+    let (kind, text) = check(&untrusted, "a.test").unwrap_err();
+    assert_eq!(kind, ErrorKind::AddressRefused);
+    assert!(text.contains("call Proxy::filters_addresses") && !text.contains("no_proxy"), "{text}");
+    // A proxy of the environment has no value on which a method could be called.
+    let (_, text) = check(&variables(Some("p.test"), None, None), "a.test").unwrap_err();
+    assert!(text.contains("ClientBuilder::no_proxy") && text.contains("ClientBuilder::proxy"), "{text}");
+    // The rules for hosts without a proxy ignore the dot.
+    let spared = of([given().no_proxy(NoProxy::from_string("b.test,8.8.8.8"))]);
+    for host in ["b.test.", "8.8.8.8."] {
+        assert_eq!(check(&spared, host).unwrap(), Via::Direct, "A-61 {host}");
+    }
 }
 
 /// Returns the proxies of variables and of the settings of Windows.

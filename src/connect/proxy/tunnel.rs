@@ -7,6 +7,7 @@
 use std::io;
 
 use bytes::BytesMut;
+use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::connect::Connect;
@@ -14,7 +15,7 @@ use super::refusal::Refusal;
 use super::server::{Kind, ProxyServer};
 use super::socks::{Asked, Next, Socks};
 use crate::connect::limit::Limit;
-use crate::connect::{DialError, Scope};
+use crate::connect::{DialError, Scope, client_refused};
 use crate::error::{ErrorKind, Phase};
 
 /// A dialog with a proxy.
@@ -38,7 +39,7 @@ pub(crate) struct NotOpened {
 }
 
 /// Asks the proxy at the other end of `stream` for a connection to a destination. When the function returns `Ok`, the
-/// stream is that connection.
+/// stream is that connection. `agent` is the `User-Agent` of CONNECT.
 ///
 /// # Errors
 ///
@@ -47,12 +48,13 @@ pub(crate) async fn through<S>(
     proxy: &ProxyServer,
     stream: &mut S,
     to: Asked<'_>,
+    agent: Option<&HeaderValue>,
     limit: Limit,
 ) -> Result<(), NotOpened>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let failed = match limit.run(talk(proxy, stream, to)).await {
+    let failed = match limit.run(talk(proxy, stream, to, agent)).await {
         Some(Ok(())) => return Ok(()),
         Some(Err(failed)) => failed,
         None => {
@@ -66,17 +68,28 @@ where
 }
 
 /// Sends and receives until the connection is open or refused.
-async fn talk<S>(proxy: &ProxyServer, stream: &mut S, to: Asked<'_>) -> Result<(), Failed>
+async fn talk<S>(
+    proxy: &ProxyServer,
+    stream: &mut S,
+    to: Asked<'_>,
+    agent: Option<&HeaderValue>,
+) -> Result<(), Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut dialog, first) = Dialog::begin(proxy, to)?;
+    let (mut dialog, first) = Dialog::begin(proxy, to, agent)?;
     let (mut next, mut buf) = (Next::Send(first), BytesMut::new());
     loop {
         match next {
             Next::Send(bytes) => {
-                stream.write_all(&bytes).await?;
-                stream.flush().await?;
+                if let Err(lost) = send(stream, &bytes).await {
+                    // The refusal of the client's certificate may have come before the write.
+                    let refusal = stream.read_buf(&mut buf).await.err();
+                    return Err(refusal
+                        .filter(|error| client_refused(error).is_some())
+                        .unwrap_or(lost)
+                        .into());
+                }
             }
             Next::Wait => {
                 if stream.read_buf(&mut buf).await? == 0 {
@@ -89,19 +102,28 @@ where
     }
 }
 
+/// Writes the bytes of a message and flushes the stream.
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 impl Failed {
     fn into_error(self, proxy: &ProxyServer) -> DialError {
         let error = |message, scope| DialError::new(ErrorKind::Proxy, Phase::Proxy, message, scope);
         match self {
-            Self::Lost(lost) => {
-                error(format!("the connection to the proxy {proxy} was lost"), Scope::Attempt).because(lost)
-            }
+            Self::Lost(lost) => match client_refused(&lost) {
+                Some(why) => error(format!("the proxy {proxy} {why}"), Scope::Host).because(lost),
+                None => error(format!("the connection to the proxy {proxy} was lost"), Scope::Attempt)
+                    .because(lost),
+            },
             Self::Refused(refusal) => {
                 let (message, scope) = (format!("the proxy {proxy} {refusal}"), refusal.scope());
+                let status = refusal.status();
                 match refusal {
                     Refusal::Http(cause) => error(message, scope).because(cause),
                     Refusal::Unsendable(cause) => error(message, scope).because(cause),
-                    _ => error(message, scope),
+                    _ => error(message, scope).with_status(status),
                 }
             }
         }
@@ -109,10 +131,14 @@ impl Failed {
 }
 
 impl<'a> Dialog<'a> {
-    fn begin(proxy: &'a ProxyServer, to: Asked<'_>) -> Result<(Self, Vec<u8>), Refusal> {
+    fn begin(
+        proxy: &'a ProxyServer,
+        to: Asked<'_>,
+        agent: Option<&HeaderValue>,
+    ) -> Result<(Self, Vec<u8>), Refusal> {
         let socks = match proxy.kind() {
             Kind::Http | Kind::Https => {
-                let (connect, first) = Connect::new(&to.to_string(), proxy.fields())?;
+                let (connect, first) = Connect::new(&to.to_string(), proxy.fields(), agent)?;
                 return Ok((Self::Connect(Box::new(connect)), first));
             }
             Kind::Socks4 | Kind::Socks4a => Socks::v4(to, proxy.login()),

@@ -45,7 +45,7 @@ where
     let (mut client, server) = duplex(size);
     let to = Asked::of("a.test", 443);
     let client = async {
-        let asked = through(&proxy, &mut client, to, Limit::of_dial(time::now(), LONG)).await;
+        let asked = through(&proxy, &mut client, to, None, Limit::of_dial(time::now(), LONG)).await;
         let asked = asked.map_err(|failed| failed.error);
         (asked, client)
     };
@@ -87,7 +87,7 @@ async fn a_connection_opens_wherever_the_answers_are_cut_and_loses_no_byte() {
             let (mut client, server) = duplex(size);
             let client = async {
                 let limit = Limit::of_dial(time::now(), LONG);
-                let asked = through(&proxy, &mut client, Asked::of("a.test", 443), limit).await;
+                let asked = through(&proxy, &mut client, Asked::of("a.test", 443), None, limit).await;
                 asked.unwrap_or_else(|error| panic!("{url} cut at {cut}: {error:?}"));
                 client.write_all(b"ping").await.unwrap();
                 let mut pong = [0; 4];
@@ -192,6 +192,18 @@ async fn a_refusal_names_the_proxy_the_reason_and_the_cause() {
         ),
         (
             "http://p.test:1",
+            &[b"HTTP/1.1 429 Slow down\r\n\r\n"],
+            "the proxy http://p.test:1 answered CONNECT with 429 Too Many Requests and opened no tunnel",
+            false,
+        ),
+        (
+            "http://p.test:1",
+            &[b"HTTP/1.1 408 Slow\r\n\r\n"],
+            "the proxy http://p.test:1 answered CONNECT with 408 Request Timeout and opened no tunnel",
+            false,
+        ),
+        (
+            "http://p.test:1",
             &[b"\x05\x00 not HTTP"],
             "the proxy http://p.test:1 sent no valid answer to CONNECT: check the URL and the scheme of the proxy: \
              the server sent bytes that are not an HTTP/1 response (RFC 9112, section 2.1)",
@@ -242,7 +254,7 @@ async fn a_62_a_name_that_is_too_long_sends_nothing() {
         };
         let client = async {
             let limit = Limit::of_dial(time::now(), LONG);
-            let asked = through(&proxy, &mut client, Asked::of(&name, 443), limit).await;
+            let asked = through(&proxy, &mut client, Asked::of(&name, 443), None, limit).await;
             drop(client);
             asked.unwrap_err().error
         };

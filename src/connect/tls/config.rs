@@ -3,10 +3,12 @@
 //!
 //! This file knows nothing of addresses. The only HTTP that this file knows is that ALPN offers HTTP/1.1. Invariants:
 //! making a client reads no file. The trust store is read once, when the first https connection is dialed. All dials of
-//! a client with the same identity and the same isolation tag share their sessions. So no session crosses identities,
-//! tags or clients, and all connections of one client have the same trust settings.
+//! a client with the same identity, the same isolation tag and the same way to the server share their sessions. So no
+//! session crosses identities, tags, proxies or clients, and all connections of one client have the same trust settings.
+//! The function of the caller runs on at most one thread of one client at a time.
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, UnbufferedClientConnection};
@@ -14,15 +16,17 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Error, HandshakeKind, KeyLogFile, ProtocolVersion, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
+
 use super::Carrier;
 use super::begun::Begun;
 use super::failure::{cause, refused};
 use super::identity::Identity;
 use super::info::{Chain, TlsInfo, Version};
 use super::rustls_0_23::{Backend, Part};
-use super::settings::{ClientIdentity, TlsConfig};
+use super::settings::{ClientIdentity, IS_WEBPKI, TlsConfig};
 use super::stream::TlsStream;
-use crate::connect::{DialError, Scope};
+use crate::connect::{DialError, Scope, Via};
 
 /// TLS of one client: its settings, and its configuration once the configuration is loaded.
 pub(crate) struct Tls {
@@ -34,10 +38,21 @@ struct Loader {
     shared: Arc<Shared>,
     /// The configuration without an identity of the caller's function.
     loaded: OnceLock<Loaded>,
-    /// Latest identity that the caller's function returned, and the configuration with this identity. The lock is held
-    /// while the configuration is loaded and while the function runs, so that the identities have an order. Only
-    /// blocking threads take this lock, never a runtime's thread.
-    latest: Mutex<Option<(Identity, Loaded)>>,
+    /// Locked while the configuration is loaded and while the function of the caller runs, so that the identities have
+    /// an order. Only [`Turn`] locks.
+    latest: Arc<AsyncMutex<Latest>>,
+    /// Wakes the dials that wait for a turn.
+    freed: Notify,
+}
+
+/// Latest identity that the caller's function returned, and the configuration with this identity.
+type Latest = Option<(Identity, Loaded)>;
+
+/// The turn of a dial to load the configuration. Other dials of the client wait until the turn ends.
+struct Turn {
+    loader: Arc<Loader>,
+    /// `None` only while the turn ends.
+    latest: Option<OwnedMutexGuard<Latest>>,
 }
 
 /// State that the configurations of all identities share.
@@ -63,15 +78,16 @@ pub(crate) struct Loaded {
 struct Tagged {
     /// Configuration that stores and resumes no sessions.
     isolated: Arc<ClientConfig>,
-    /// Sessions of the latest tags, in the order of their latest dials. Empty if the caller's configuration has its own
-    /// session store.
+    /// Sessions of the latest tags and ways, in the order of their latest dials. Empty if the caller's configuration has
+    /// its own session store.
     latest: Mutex<Vec<Sessions>>,
 }
 
-/// Sessions of one tag.
+/// Sessions of one tag and one way to the server.
 #[derive(Clone)]
 struct Sessions {
-    tag: Arc<str>,
+    tag: Option<Arc<str>>,
+    via: Via,
     config: Arc<ClientConfig>,
     sessions: Arc<ClientSessionMemoryCache>,
 }
@@ -86,21 +102,24 @@ impl Tls {
     /// Returns TLS with these settings. Reads no file.
     pub(crate) fn new(settings: TlsConfig) -> Self {
         let shared = Arc::new(Shared { settings, chains: Mutex::default() });
-        Self { loader: Arc::new(Loader { shared, loaded: OnceLock::new(), latest: Mutex::default() }) }
+        let (loaded, latest, freed) = Default::default();
+        Self { loader: Arc::new(Loader { shared, loaded, latest, freed }) }
     }
 
     /// Returns the configuration for the next handshake. The first call reads the trust store. If a function returns
-    /// the client's identity, each call of this method calls the function.
+    /// the client's identity, each call of this method calls the function. The calls take turns.
     pub(crate) async fn load(&self) -> Result<Loaded, DialError> {
-        if let Some(loaded) = self.loader.loaded.get()
-            && !self.loader.asks()
-        {
+        if let Some(loaded) = self.loader.ready() {
+            return Ok(loaded.clone());
+        }
+        // A dial waits for its turn before it occupies a thread, so that a function that hangs occupies one thread.
+        let turn = self.loader.turn().await;
+        if let Some(loaded) = self.loader.ready() {
             return Ok(loaded.clone());
         }
         // A blocking thread loads the configuration, so that a dial never waits for another runtime. The other runtime
         // may not be driven. The function of the caller may read files.
-        let loader = Arc::clone(&self.loader);
-        let loaded = tokio::task::spawn_blocking(move || loader.load()).await;
+        let loaded = tokio::task::spawn_blocking(move || turn.load()).await;
         loaded.unwrap_or_else(|error| {
             let message = match self.loader.asks() {
                 true => "the trust store or the client's identity could not be loaded",
@@ -117,28 +136,59 @@ impl Loader {
         matches!(self.shared.settings.identity, ClientIdentity::Asked(_))
     }
 
-    /// Returns the configuration for the next handshake. Loads the configuration if no other thread has loaded it.
-    fn load(&self) -> Result<Loaded, DialError> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = match self.loaded.get() {
+    /// Returns the configuration, if it is loaded and no function has to be called.
+    fn ready(&self) -> Option<&Loaded> {
+        self.loaded.get().filter(|_| !self.asks())
+    }
+
+    /// Waits for the turn of a dial. A turn is taken and never handed over, because a dial that waits may belong to a
+    /// runtime that is not driven.
+    async fn turn(self: &Arc<Self>) -> Turn {
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Ok(latest) = Arc::clone(&self.latest).try_lock_owned() {
+                return Turn { loader: Arc::clone(self), latest: Some(latest) };
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Turn {
+    /// Returns the configuration for the next handshake. Loads the configuration if no earlier turn has loaded it.
+    fn load(mut self) -> Result<Loaded, DialError> {
+        let Loader { shared, loaded, .. } = &*self.loader;
+        let base = match loaded.get() {
             Some(loaded) => loaded,
             None => {
-                let loaded = self.shared.load()?;
-                self.loaded.get_or_init(|| loaded)
+                let new = shared.load()?;
+                loaded.get_or_init(|| new)
             }
         };
-        let ClientIdentity::Asked(provider) = &self.shared.settings.identity else { return Ok(base.clone()) };
+        let (ClientIdentity::Asked(provider), Some(latest)) = (&shared.settings.identity, &mut self.latest)
+        else {
+            return Ok(base.clone());
+        };
         let asked = provider.ask(latest.as_ref().map(|(identity, _)| identity)).map_err(|error| {
             let message = "the function of identity_provider gave no identity for the TLS handshake";
             DialError::tls(message.into(), Scope::Attempt).because(error)
         })?;
-        if let Some((identity, generation)) = asked {
+        if let Some(identity) = asked {
             // A new identity gets an empty session store, because the server may associate a session with the old
-            // identity.
-            let loaded = base.with_identity(&identity, generation)?;
-            *latest = Some((identity, loaded));
+            // identity. The generation begins only now, because an identity that cannot be used replaces none.
+            let loaded = base.with_identity(&identity)?;
+            let generation = provider.generation().begin();
+            **latest = Some((identity, Loaded { generation, ..loaded }));
         }
         Ok(latest.as_ref().map_or_else(|| base.clone(), |(_, loaded)| loaded.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.latest = None;
+        self.loader.freed.notify_waiters();
     }
 }
 
@@ -150,11 +200,16 @@ impl Shared {
             let mut config = ClientConfig::clone(config);
             config.alpn_protocols = vec![HTTP_1_1.to_vec()];
             config.enable_early_data = false;
-            return Ok(self.loaded(config, None, 0));
+            return Ok(self.loaded(config, None));
         }
         let provider = settings.provider();
         let verifier = settings.verifier(&provider).map_err(|error| {
-            let message = "no trusted certificate authorities were found on this system: install them, add a root certificate, or enable the feature webpki-roots";
+            let message = match IS_WEBPKI {
+                true => {
+                    "no trusted certificate authorities were found on this system: install them, add a root certificate, or enable the feature webpki-roots"
+                }
+                false => "the certificate verifier of this platform cannot use the given root certificates",
+            };
             DialError::tls(message.into(), Scope::Host).because(error)
         })?;
         let builder = ClientConfig::builder_with_provider(provider)
@@ -170,9 +225,9 @@ impl Shared {
             config.key_log = Arc::new(KeyLogFile::new());
         }
         let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
-        let loaded = self.loaded(config, Some(sessions), 0);
+        let loaded = self.loaded(config, Some(sessions));
         match &settings.identity {
-            ClientIdentity::Fixed(identity) => loaded.with_identity(identity, 0),
+            ClientIdentity::Fixed(identity) => loaded.with_identity(identity),
             ClientIdentity::None | ClientIdentity::Asked(_) => Ok(loaded),
         }
     }
@@ -182,7 +237,6 @@ impl Shared {
         self: &Arc<Self>,
         mut config: ClientConfig,
         sessions: Option<Arc<ClientSessionMemoryCache>>,
-        generation: u64,
     ) -> Loaded {
         let resumption = match &sessions {
             Some(sessions) => Resumption::store(Arc::clone(sessions) as _),
@@ -191,7 +245,7 @@ impl Shared {
         config.resumption = Resumption::disabled();
         let tagged = Arc::new(Tagged { isolated: Arc::new(config.clone()), latest: Mutex::default() });
         config.resumption = resumption;
-        Loaded { config: Arc::new(config), sessions, tagged, generation, shared: Arc::clone(self) }
+        Loaded { config: Arc::new(config), sessions, tagged, generation: 0, shared: Arc::clone(self) }
     }
 
     /// Returns the shared copy of a certificate chain.
@@ -223,25 +277,30 @@ impl TlsConfig {
 impl Loaded {
     /// Returns a configuration with the same trust settings and an empty session store, whose handshakes show this
     /// identity.
-    fn with_identity(&self, identity: &Identity, generation: u64) -> Result<Self, DialError> {
+    fn with_identity(&self, identity: &Identity) -> Result<Self, DialError> {
         let resolver = identity.resolver(self.config.crypto_provider()).map_err(|error| {
             let message =
                 "the client's identity cannot be used: give the private key of the first certificate";
-            DialError::tls(message.into(), Scope::Host).because(error)
+            // The function of the caller may return another identity for the next dial.
+            DialError::tls(message.into(), Scope::Attempt).because(error)
         })?;
         let mut config = ClientConfig::clone(&self.config);
         config.client_auth_cert_resolver = resolver;
         let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
-        Ok(self.shared.loaded(config, Some(sessions), generation))
+        Ok(self.shared.loaded(config, Some(sessions)))
     }
 
     /// Returns a configuration with the same trust settings, whose handshakes share sessions only with handshakes of
-    /// the same tag. With a configuration of the caller, these handshakes share no session.
-    pub(crate) fn isolated(self, tag: &Arc<str>) -> Self {
+    /// the same tag and the same way to the server. With a configuration of the caller, handshakes with a tag or through
+    /// a proxy share no session.
+    pub(crate) fn isolated(self, tag: Option<&Arc<str>>, via: &Via) -> Self {
+        if tag.is_none() && *via == Via::Direct {
+            return self;
+        }
         if self.sessions.is_none() {
             return Self { config: Arc::clone(&self.tagged.isolated), ..self };
         }
-        let Sessions { config, sessions, .. } = self.tagged.of(tag);
+        let Sessions { config, sessions, .. } = self.tagged.of(tag, via);
         Self { config, sessions: Some(sessions), ..self }
     }
 
@@ -327,17 +386,18 @@ impl Loaded {
 }
 
 impl Tagged {
-    /// Returns the sessions of a tag. If there are too many tags, removes the sessions of the least recently dialed
-    /// tag.
-    fn of(&self, tag: &Arc<str>) -> Sessions {
+    /// Returns the sessions of a tag and a way to the server. If there are too many of them, removes the sessions of the
+    /// least recent dial.
+    fn of(&self, tag: Option<&Arc<str>>, via: &Via) -> Sessions {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let sessions = match latest.iter().position(|known| known.tag == *tag) {
+        let sessions = match latest.iter().position(|known| known.tag.as_ref() == tag && known.via == *via) {
             Some(at) => latest.remove(at),
             None => {
-                let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS_PER_TAG));
+                let size = if tag.is_some() { SESSIONS_PER_TAG } else { SESSIONS };
+                let sessions = Arc::new(ClientSessionMemoryCache::new(size));
                 let mut config = ClientConfig::clone(&self.isolated);
                 config.resumption = Resumption::store(Arc::clone(&sessions) as _);
-                Sessions { tag: Arc::clone(tag), config: Arc::new(config), sessions }
+                Sessions { tag: tag.cloned(), via: via.clone(), config: Arc::new(config), sessions }
             }
         };
         if latest.len() >= TAGS {
@@ -365,7 +425,7 @@ fn suite(tls: &UnbufferedClientConnection) -> &'static str {
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// Number of sessions that are kept for resumption, over all hosts. The number is the default of rustls.
 const SESSIONS: usize = 256;
-/// Largest number of tags whose sessions are kept.
+/// Largest number of pairs of a tag and a way whose sessions are kept.
 const TAGS: usize = 64;
 /// Number of sessions that are kept for each tag.
 const SESSIONS_PER_TAG: usize = 8;

@@ -41,8 +41,8 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
             )
         }
         Error::AlertReceived(alert) if is_about_client(*alert).is_some() => {
-            let message = is_about_client(*alert).unwrap_or_default();
-            format!("{message} (server {host:?})")
+            let why = is_about_client(*alert).unwrap_or_default();
+            format!("the server at {host:?} {why}")
         }
         Error::AlertReceived(AlertDescription::ProtocolVersion) | Error::PeerIncompatible(_) => {
             format!(
@@ -83,22 +83,22 @@ pub(crate) fn client_refused(error: &io::Error) -> Option<&'static str> {
 fn is_about_client(alert: AlertDescription) -> Option<&'static str> {
     Some(match alert {
         AlertDescription::CertificateRequired => {
-            "the server requires a client certificate: set one with ClientBuilder::identity"
+            "requires a client certificate: set one with ClientBuilder::identity"
         }
         AlertDescription::CertificateExpired => {
-            "the server refused the client's certificate because it has expired or is not valid yet: set another certificate with ClientBuilder::identity"
+            "refused the client's certificate because it has expired or is not valid yet: set another certificate with ClientBuilder::identity"
         }
         AlertDescription::CertificateRevoked => {
-            "the server refused the client's certificate because it was revoked: set another certificate with ClientBuilder::identity"
+            "refused the client's certificate because it was revoked: set another certificate with ClientBuilder::identity"
         }
         AlertDescription::UnknownCA => {
-            "the server refused the client's certificate because the server does not trust the authority that issued the certificate: set another certificate with ClientBuilder::identity"
+            "refused the client's certificate because the authority that issued the certificate is not trusted: set another certificate with ClientBuilder::identity"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::AccessDenied => {
-            "the server refused the client's certificate: set another certificate with ClientBuilder::identity"
+            "refused the client's certificate, or requires one: set a valid certificate with ClientBuilder::identity"
         }
         _ => return None,
     })
@@ -189,9 +189,24 @@ const MAX_NAMES: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn a_message_shows_four_names_and_counts_the_others() {
         let names = (0..6).map(|n| format!("DnsName(\"{n}.example\")")).collect::<Vec<_>>();
         assert_eq!(super::names(&names), "0.example, 1.example, 2.example, 3.example and 2 more");
+    }
+
+    /// Some servers send these alerts to a client that has shown no certificate.
+    #[test]
+    fn an_alert_about_a_certificate_does_not_claim_that_one_was_shown() {
+        for alert in [AlertDescription::BadCertificate, AlertDescription::AccessDenied] {
+            let error = io::Error::new(io::ErrorKind::InvalidData, Error::AlertReceived(alert));
+            let why = client_refused(&error).unwrap();
+            assert!(why.contains("or requires one") && why.contains("ClientBuilder::identity"), "{why}");
+            let error = refused("a.test", error);
+            let start = "the server at \"a.test\" refused the client's certificate, or requires one";
+            assert!(error.message().starts_with(start), "{}", error.message());
+        }
     }
 }

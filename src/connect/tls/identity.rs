@@ -112,16 +112,13 @@ impl IdentityProvider {
         self.generation.clone()
     }
 
-    /// Calls the function. Returns `None` if the identity is equal to `latest`. Otherwise begins a new generation, and
-    /// returns the identity and the number of the generation.
+    /// Calls the function. Returns `None` if the identity is equal to `latest`. Otherwise returns the identity. The
+    /// caller begins a new generation once the identity is in use.
     ///
     /// The caller holds a lock, so that the identities have an order.
-    pub(super) fn ask(&self, latest: Option<&Identity>) -> Result<Option<(Identity, u64)>, BoxError> {
+    pub(super) fn ask(&self, latest: Option<&Identity>) -> Result<Option<Identity>, BoxError> {
         let identity = (self.ask)()?;
-        if latest.is_some_and(|latest| latest.is_same(&identity)) {
-            return Ok(None);
-        }
-        Ok(Some((identity, self.generation.begin())))
+        Ok(if latest.is_some_and(|latest| latest.is_same(&identity)) { None } else { Some(identity) })
     }
 }
 

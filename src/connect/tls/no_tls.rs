@@ -15,7 +15,7 @@ use super::Carrier;
 use super::info::{Generation, TlsInfo};
 use crate::connect::early::FirstBytes;
 use crate::connect::stream::Look;
-use crate::connect::{DialError, Scope};
+use crate::connect::{DialError, Scope, Via};
 use crate::error::Error;
 
 /// Settings of TLS. This stand-in has no settings.
@@ -79,7 +79,7 @@ impl Tls {
 }
 
 impl Loaded {
-    pub(crate) fn isolated(self, _tag: &Arc<str>) -> Self {
+    pub(crate) fn isolated(self, _tag: Option<&Arc<str>>, _: &Via) -> Self {
         match self.0 {}
     }
 

@@ -119,10 +119,13 @@ impl TlsConfig {
                 "tls_certs_only was given no certificate, so that the client would trust no server: give at least one certificate",
             ));
         }
-        // Only on these platforms, webpki verifies certificates against the platform's store. webpki verifies the name
-        // last.
-        let is_webpki = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
-        if self.accepts_invalid_hostnames && is_platform && !is_webpki {
+        if cfg!(target_os = "android") && is_platform && !self.roots.is_empty() {
+            return Err(Error::request(
+                "the certificate verifier of Android takes no further authorities: use tls_certs_only",
+            ));
+        }
+        // webpki verifies the name last.
+        if self.accepts_invalid_hostnames && is_platform && !IS_WEBPKI {
             return Err(Error::request(
                 "the certificate verifier of this platform cannot ignore the host name: use tls_certs_only",
             ));
@@ -166,15 +169,22 @@ impl TlsConfig {
     /// Returns the name that the certificate of `host` has to be valid for. `None` if no certificate can be valid for
     /// the host.
     pub(super) fn server_name(&self, host: &str) -> Option<ServerName<'static>> {
-        let known = self.names.iter().find(|(known, _)| known.as_str() == host);
+        let normal = normal(host);
+        let known = self.names.iter().find(|(known, _)| *known == normal);
         server_name(known.map_or(host, |(_, name)| name))
     }
 }
 
-/// Returns a host in lower case, without brackets and without a final dot.
+/// Whether webpki verifies certificates against the platform's store. On other platforms, the platform itself verifies.
+pub(super) const IS_WEBPKI: bool = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
+
+/// Returns a host in one spelling: an address in its canonical form, and a name in lower case without a final dot.
 fn normal(host: &str) -> String {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
+    match bare.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase(),
+    }
 }
 
 fn server_name(host: &str) -> Option<ServerName<'static>> {
@@ -194,4 +204,29 @@ fn default_provider() -> CryptoProvider {
 #[cfg(not(feature = "aws-lc-rs"))]
 fn default_provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_for_the_handshake_is_found_under_each_spelling_of_its_host() {
+        for (given, dialed) in [
+            ("server.test", "server.test."),
+            ("server.test.", "server.test"),
+            ("Server.Test", "server.test"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("[2001:DB8::1]", "2001:db8::1"),
+            ("2001:db8:0:0::1", "2001:db8::1"),
+            ("2001:db8::1", "2001:0db8::1"),
+        ] {
+            let mut settings = TlsConfig::default();
+            settings.set_name(given, "other.test");
+            assert_eq!(settings.server_name(dialed), server_name("other.test"), "{given} {dialed}");
+            assert_eq!(settings.server_name("a.test."), server_name("a.test"));
+            settings.set_name(dialed, "third.test");
+            assert_eq!(settings.names.len(), 1, "the later call replaces the name");
+        }
+    }
 }

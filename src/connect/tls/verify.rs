@@ -15,7 +15,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 use rustls_platform_verifier::Verifier as PlatformVerifier;
 
 use super::der;
-use super::settings::{TlsConfig, Trust};
+use super::settings::{IS_WEBPKI, TlsConfig, Trust};
 
 /// A certificate that its own key has signed and that no setting trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +51,26 @@ impl TlsConfig {
         Ok(Arc::new(Verifier { inner, accepts_any_name: self.accepts_invalid_hostnames }))
     }
 
+    /// Returns a verifier that trusts the platform's authorities. The verifier of Android takes no further roots.
+    #[cfg(target_os = "android")]
+    fn platform(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+        Ok(Arc::new(PlatformVerifier::new(Arc::clone(provider))?))
+    }
+
     /// Returns a verifier that trusts the platform's authorities and the given roots. On a platform without a trust
     /// store, the verifier trusts the given roots, and Mozilla's authorities if these are compiled in.
+    #[cfg(not(target_os = "android"))]
     fn platform(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let roots = self.roots.iter().map(|root| root.der().clone());
+        if !IS_WEBPKI {
+            // These platforms always have a trust store, so that an error means that a given root is invalid. No other
+            // authorities are trusted then.
+            let verifier = match self.roots.is_empty() {
+                true => PlatformVerifier::new(Arc::clone(provider)),
+                false => PlatformVerifier::new_with_extra_roots(roots, Arc::clone(provider)),
+            };
+            return Ok(Arc::new(verifier?));
+        }
         // With given roots, the platform's verifier does not report a missing trust store. So this code first makes a
         // verifier without the given roots.
         #[cfg(feature = "webpki-roots")]

@@ -85,7 +85,10 @@ async fn a_49_each_bad_certificate_is_named_before_any_byte_of_the_request() {
 /// The platform's verifier gives the same messages.
 #[tokio::test]
 async fn a_49_a_self_signed_certificate_is_named_with_the_platforms_trust_too() {
-    for (is_authority, part) in [(false, "is self-signed: add it"), (true, "-addext basicConstraints")] {
+    let cases = [(false, "is self-signed: add it"), (true, "-addext basicConstraints")];
+    // The verifiers of Apple and Windows say of an authority only that its issuer is unknown.
+    let is_webpki = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
+    for (is_authority, part) in cases.into_iter().filter(|(is_authority, _)| is_webpki || !is_authority) {
         let server = TlsServer::start(Issued::self_signed(&[HOST], is_authority).server()).await;
         let client = to(&server).add_root_certificate(root(&Authority::new("ours"))).build().unwrap();
         let text = refusal(&client, &server, "A-49").await;
