@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use handclasp::{Client, ClientBuilder};
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Uri};
-use link::{HERE, Link, THERE};
+use link::{HERE, Link, NEEDS, THERE};
 use round_trips::{Contender, Extent, Get, Plan};
 use support::server::{self, Server};
 
@@ -71,7 +71,7 @@ fn main() {
 async fn over_links(link: Result<Link, String>, extent: Extent) -> bool {
     let address = if link.is_ok() { HERE } else { Ipv4Addr::LOCALHOST };
     if let Err(reason) = &link {
-        println!("The requests stay on this machine, because {reason}.");
+        println!("The requests stay on this machine, because {reason}.\nA link needs {NEEDS}.");
     }
     let names: Vec<String> = [address, THERE].iter().map(Ipv4Addr::to_string).collect();
     let mut running = vec![("http", Server::start_at(address, &[]))];

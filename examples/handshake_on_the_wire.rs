@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use handclasp::{Client, ClientBuilder};
 
 use self::capture::{Arrival, Capture};
-use self::link::{HERE, Link, THERE};
+use self::link::{HERE, Link, NEEDS, THERE};
 use self::packet::Flags;
 
 #[path = "support/capture.rs"]
@@ -52,9 +52,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let capture = match (Capture::start(port), &link) {
         (Ok(capture), _) => capture,
         (Err(error), Err(reason)) => {
-            println!("This example needs a network namespace of its own, or the capability CAP_NET_RAW.");
-            println!("  namespace:   {reason}");
-            println!("  CAP_NET_RAW: {error}");
+            println!("This example needs a network namespace of its own, or CAP_NET_RAW.");
+            println!("- {reason}:\n  it needs {NEEDS}.");
+            println!("- A packet socket cannot be opened: {error}.");
             return Ok(());
         }
         (Err(error), Ok(_)) => return Err(error.into()),
@@ -70,12 +70,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             Duration::ZERO
         }
     };
-    println!("A time is the time at which the packet arrived, after the call of the first request.");
+    println!("Each time is when the packet arrived, after the first request began.");
     let there = SocketAddr::new(if link.is_ok() { THERE } else { address }.into(), port);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut summary = Vec::new();
     for (part, number) in PARTS.iter().zip(1..) {
-        println!("\n{number}. {} requests, {}\n", arguments.requests, part.title);
+        println!("\n{number}. {}, {}\n", plural(arguments.requests, "request"), part.title);
         let client = (part.settings)(Client::builder()).build()?;
         let begun = Instant::now();
         runtime.block_on(send(&client, there, arguments.requests))?;
@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn send(client: &Client, server: SocketAddr, requests: u32) -> handclasp::Result<()> {
+async fn send(client: &Client, server: SocketAddr, requests: usize) -> handclasp::Result<()> {
     for _ in 0..requests {
         client.get(format!("http://{server}/hello")).send().await?.bytes().await?;
     }
@@ -128,11 +128,8 @@ struct Counted {
 
 impl std::fmt::Display for Counted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (subject, verb) = match self.connections {
-            1 => ("the handshake of 1 connection".to_owned(), "is"),
-            many => (format!("the handshakes of {many} connections"), "are"),
-        };
-        write!(f, "{subject} {verb} SYN, SYN,ACK, ACK, and each ack is seq + 1")
+        let connections = plural(self.connections, "connection");
+        write!(f, "{connections}, opened by SYN, SYN,ACK and ACK, where each ack is seq + 1")
     }
 }
 
@@ -216,6 +213,10 @@ impl Exchange {
     }
 }
 
+fn plural(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// Returns the first line of the content, as far as there is room for it.
 fn first_line(content: &[u8]) -> String {
     let line = content.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -223,7 +224,7 @@ fn first_line(content: &[u8]) -> String {
 }
 
 struct Arguments {
-    requests: u32,
+    requests: usize,
     round_trip: Duration,
 }
 
@@ -244,7 +245,7 @@ impl Arguments {
     }
 }
 
-fn at_least_one(text: &str) -> Result<u32, io::Error> {
+fn at_least_one(text: &str) -> Result<usize, io::Error> {
     match text.parse() {
         Ok(number @ 1..) => Ok(number),
         _ => Err(io::Error::other("the number of requests is at least 1")),

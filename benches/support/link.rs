@@ -25,6 +25,9 @@ pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Address at which clients reach these servers over the link.
 pub(crate) const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
+/// What a link needs.
+pub(crate) const NEEDS: &str = "Linux, unshare, ip, python3, /dev/net/tun, and root or user namespaces";
+
 /// The link of this process. Two threads forward its packets until the process ends.
 pub(crate) struct Link {
     /// Time that each packet takes, in nanoseconds.
@@ -51,11 +54,7 @@ impl Link {
             probe.is_ok_and(|output| output.status.success())
         });
         let Some(flags) = flags else {
-            return Err(
-                "no network namespace with a TUN device can be made here (needs Linux, unshare, ip, \
-                        python3, /dev/net/tun, and root or unprivileged user namespaces)"
-                    .into(),
-            );
+            return Err("no network namespace with a TUN device can be made here".into());
         };
         let program = env::current_exe().map_err(|error| format!("this program is not found: {error}"))?;
         let inside = unshare(flags).arg(program).args(env::args_os().skip(1)).env(INSIDE, "1").status();
@@ -74,6 +73,9 @@ impl Link {
                 return Err(io::Error::other(format!("ip {command}: {status}")));
             }
         }
+        // BBR, the default of some systems, spreads the segments of a response over a part of the round trip. Reno sends them
+        // at once, and every Linux has it. Where a container refuses the change, the default stays.
+        let _ = std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
         let tun = standard_input()?;
         let (sender, receiver) = mpsc::channel();
         let one_way = Arc::new(AtomicU64::new(0));

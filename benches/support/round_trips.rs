@@ -85,8 +85,9 @@ impl Cell {
     /// Number of times that the cell is measured. The median counts.
     fn rounds(self) -> usize {
         match self.requests {
-            1 => 5,
-            2..=10 if self.body <= SMALL => 3,
+            _ if self.body > SMALL => 1,
+            1 => 9,
+            2..=10 => 3,
             _ => 1,
         }
     }
@@ -248,14 +249,23 @@ impl fmt::Display for Row {
             let [expected, ratio] = [expected, ratio].map(|text| text.unwrap_or_else(|| "-".into()));
             write!(f, "  {:>8}  {expected:>8}  {ratio:>5}", time(took))?;
         }
+        if requests == 1 {
+            // Nothing is reused.
+            return write!(f, "      -");
+        }
         let saved = 1.0 - self.pooled.as_secs_f64() / self.fresh.as_secs_f64();
-        write!(f, " {:>4.0} %", (saved * 100.0).max(0.0))
+        write!(f, " {:>4.0} %", saved * 100.0)
     }
 }
 
-/// Returns the chart of the rows: the time of many small requests at each round-trip time.
+/// Returns the chart of the rows: the time of ten small requests at each round-trip time. Times over short round trips are too
+/// small for the chart.
 pub(crate) fn chart(rows: &[Row]) -> String {
-    let is_shown = |row: &&Row| row.cell.requests == 10 && row.cell.body == 1 << 10;
+    let longest = rows.iter().map(|row| row.cell.round_trip).max().unwrap_or_default();
+    let is_shown = |row: &&Row| {
+        let Cell { round_trip, body, requests, .. } = row.cell;
+        requests == 10 && body == 1 << 10 && (longest < WAITING || round_trip >= WAITING)
+    };
     let rows: Vec<&Row> = rows.iter().filter(is_shown).collect();
     let mut cells: Vec<Cell> = Vec::new();
     let mut clients: Vec<&str> = Vec::new();
@@ -274,7 +284,7 @@ pub(crate) fn chart(rows: &[Row]) -> String {
                 let row = rows.iter().find(|row| row.cell == *cell && row.client == *client)?;
                 Some(if is_pooled { row.pooled } else { row.fresh }.as_secs_f64())
             };
-            let way = if is_pooled { "one kept connection" } else { "a new connection each" };
+            let way = if is_pooled { "one kept connection" } else { "new connections" };
             let name = if clients.len() > 1 { format!("{client}: {way}") } else { way.to_owned() };
             series.push(BarSeries { name, tone, values: cells.iter().map(value).collect() });
         }
@@ -285,8 +295,8 @@ pub(crate) fn chart(rows: &[Row]) -> String {
     };
     let chart = Bars {
         title: "Time for 10 requests of 1 KiB, one after another".into(),
-        subtitle: "By scheme and round-trip time. The axis of time is logarithmic.".into(),
-        scale: Scale::Log,
+        subtitle: "By scheme and round-trip time".into(),
+        scale: Scale::Linear,
         unit: |seconds| time(Duration::from_secs_f64(seconds)),
         groups: cells.iter().map(group).collect(),
         series,

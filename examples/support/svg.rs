@@ -188,6 +188,8 @@ impl Display for Bars {
         page.grid_up(&frame, &axis);
         let group = (frame.right - frame.left) / self.groups.len().max(1) as f64;
         let bar = group * 0.86 / self.series.len().max(1) as f64;
+        // Values stand above the bars if all of them fit.
+        let has_values = values().all(|value| width_of(&(self.unit)(value), TINY) <= bar + 4.0);
         for (nth, name) in self.groups.iter().enumerate() {
             let left = frame.left + group * nth as f64;
             page.text(
@@ -203,7 +205,7 @@ impl Display for Bars {
                 let hint = format!("{name}, {}: {}", series.name, (self.unit)(value));
                 page.bar(series.tone, (x + 1.0, top), (bar - 2.0, frame.bottom - top), &hint);
                 let text = (self.unit)(value);
-                if width_of(&text, TINY) <= bar + 4.0 {
+                if has_values {
                     page.text(x + bar / 2.0, top - 7.0, "middle", "tiny", &text);
                 }
             }
