@@ -5,7 +5,6 @@
 //! needs Linux. The example makes a network namespace and a link with a round-trip time. Where this is not allowed, the
 //! capability CAP_NET_RAW is enough, and the packets stay on the loopback device.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +14,7 @@ use handclasp::{Client, ClientBuilder};
 
 use self::capture::{Arrival, Capture};
 use self::link::{HERE, Link, NEEDS, THERE};
-use self::packet::Flags;
+use self::packet::{Flags, Segment};
 
 #[path = "support/capture.rs"]
 mod capture;
@@ -88,11 +87,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("\nchecked: {counted}");
         summary.push((part.name, exchange.arrivals.len(), counted, took));
     }
-    println!("\n                      connections  packets  with content  round trips        time");
+    println!("\n                     connections  packets  with content  round trips       time");
     for (name, packets, counted, took) in summary {
         let Counted { connections, with_content, round_trips } = counted;
         println!(
-            "{name:<20}  {connections:>11}  {packets:>7}  {with_content:>12}  {round_trips:>11}  {:>7.1} ms",
+            "{name:<19}  {connections:>11}  {packets:>7}  {with_content:>12}  {round_trips:>11}  {:>6.1} ms",
             took.as_secs_f64() * 1e3
         );
     }
@@ -114,7 +113,7 @@ struct Exchange {
 }
 
 /// First sequence numbers of the two sides of a connection.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Origin {
     client: u32,
     server: u32,
@@ -129,46 +128,72 @@ struct Counted {
 impl std::fmt::Display for Counted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let connections = plural(self.connections, "connection");
-        write!(f, "{connections}, opened by SYN, SYN,ACK and ACK, where each ack is seq + 1")
+        write!(f, "{connections}, opened by SYN, SYN,ACK and ACK, and each ack is seq + 1")
     }
 }
 
 impl Exchange {
-    /// Prints a line for each packet, with an arrow to the side at which the packet arrived.
+    /// Returns the ports of the client, in order of their first SYN.
+    fn clients(&self) -> Vec<u16> {
+        let mut clients = Vec::new();
+        for Arrival { segment, .. } in &self.arrivals {
+            let is_first = segment.destination_port == self.port && segment.flags.has(Flags::SYN);
+            if is_first && !clients.contains(&segment.source_port) {
+                clients.push(segment.source_port);
+            }
+        }
+        clients
+    }
+
+    /// Returns the packets of a connection, in order of their arrival.
+    fn of(&self, client: u16) -> impl Iterator<Item = &Arrival> {
+        let is_of = move |arrival: &&Arrival| {
+            let Segment { source_port, destination_port, .. } = arrival.segment;
+            source_port == client || destination_port == client
+        };
+        self.arrivals.iter().filter(is_of)
+    }
+
+    /// Prints a line for each packet of each connection, with an arrow to the side at which the packet arrived.
     fn print(&self) {
         println!("   time, ms  client             server     seq     ack  length");
-        let mut origins: HashMap<u16, Origin> = HashMap::new();
-        let mut latest = None;
-        for Arrival { time, segment } in &self.arrivals {
-            let is_ours = segment.destination_port == self.port;
-            let client = if is_ours { segment.source_port } else { segment.destination_port };
-            let origin = origins.entry(client).or_default();
-            if segment.flags.has(Flags::SYN) {
-                *if is_ours { &mut origin.client } else { &mut origin.server } = segment.sequence;
-                if is_ours && latest.replace(client).is_some() {
-                    println!();
-                }
+        for (client, nth) in self.clients().into_iter().zip(0..) {
+            if nth > 0 {
+                println!();
             }
-            let (own, other) =
-                if is_ours { (origin.client, origin.server) } else { (origin.server, origin.client) };
-            let acknowledged = match segment.flags.has(Flags::ACK) {
-                true => segment.acknowledgment.wrapping_sub(other).to_string(),
-                false => "-".into(),
-            };
-            let arrow = if is_ours {
-                format!("{:<8} ──────────▶         ", segment.flags)
-            } else {
-                format!("         ◀────────── {:<8}", segment.flags)
-            };
-            let line = format!(
-                "{:>11.1}  {arrow} {:>4} {acknowledged:>7} {:>7}  {}",
-                time.duration_since(self.begun).as_secs_f64() * 1e3,
-                segment.sequence.wrapping_sub(own),
-                segment.content.len(),
-                first_line(&segment.content),
-            );
-            println!("{}", line.trim_end());
+            let mut origin = Origin::default();
+            for arrival in self.of(client) {
+                self.print_packet(arrival, &mut origin);
+            }
         }
+    }
+
+    fn print_packet(&self, arrival: &Arrival, origin: &mut Origin) {
+        let Arrival { time, segment } = arrival;
+        let is_ours = segment.destination_port == self.port;
+        if segment.flags.has(Flags::SYN) {
+            *if is_ours { &mut origin.client } else { &mut origin.server } = segment.sequence;
+        }
+        let (own, other) =
+            if is_ours { (origin.client, origin.server) } else { (origin.server, origin.client) };
+        let acknowledged = if segment.flags.has(Flags::ACK) {
+            segment.acknowledgment.wrapping_sub(other).to_string()
+        } else {
+            "-".into()
+        };
+        let arrow = if is_ours {
+            format!("{:<8} ──────────▶         ", segment.flags)
+        } else {
+            format!("         ◀────────── {:<8}", segment.flags)
+        };
+        let line = format!(
+            "{:>11.1}  {arrow} {:>4} {acknowledged:>7} {:>7}  {}",
+            time.duration_since(self.begun).as_secs_f64() * 1e3,
+            segment.sequence.wrapping_sub(own),
+            segment.content.len(),
+            first_line(&segment.content),
+        );
+        println!("{}", line.trim_end());
     }
 
     /// Checks each handshake, and counts connections, packets and round trips.
@@ -178,7 +203,6 @@ impl Exchange {
     /// Fails if a handshake is not SYN, SYN,ACK, ACK, or if one of its acknowledgments is not the sequence number before it
     /// plus one.
     fn count(&self) -> Result<Counted, String> {
-        let mut clients: Vec<u16> = Vec::new();
         let (mut with_content, mut round_trips) = (0, 0);
         for Arrival { segment, .. } in &self.arrivals {
             let is_ours = segment.destination_port == self.port;
@@ -186,18 +210,14 @@ impl Exchange {
             // An answer to SYN ends one round trip, and each response ends one.
             let is_answer = segment.content.starts_with(b"HTTP/") || segment.flags.has(Flags::SYN);
             round_trips += usize::from(!is_ours && is_answer);
-            if is_ours && segment.flags.has(Flags::SYN) && !clients.contains(&segment.source_port) {
-                clients.push(segment.source_port);
-            }
         }
-        for client in &clients {
-            self.check(*client)?;
-        }
+        let clients = self.clients();
+        clients.iter().try_for_each(|client| self.check(*client))?;
         Ok(Counted { connections: clients.len(), with_content, round_trips })
     }
 
     fn check(&self, client: u16) -> Result<(), String> {
-        let segments = || self.arrivals.iter().map(|arrival| &arrival.segment);
+        let segments = || self.of(client).map(|arrival| &arrival.segment);
         let ours = || segments().filter(move |segment| segment.source_port == client);
         let syn = ours().find(|segment| segment.flags.has(Flags::SYN)).ok_or("no SYN was captured")?;
         let answer =
