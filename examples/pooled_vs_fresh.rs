@@ -84,13 +84,13 @@ async fn run(arguments: &Arguments, has_link: bool) -> Result<(), Box<dyn Error>
             comparisons.push(Comparison::measure("https", &url, builder, requests).await?);
         }
     }
-    comparisons.iter().for_each(Comparison::print_break_even);
-    if arguments.url.is_none() && !has_link {
-        println!("\nOn one machine a round trip takes no time. On Linux, --rtt 50 makes it 50 ms.");
-    }
     if let Some(file) = &arguments.svg {
         std::fs::write(file, picture(&comparisons, &sent, &over))?;
         println!("\nThe picture is in {}.", file.display());
+    }
+    comparisons.iter().for_each(Comparison::print_break_even);
+    if arguments.url.is_none() && !has_link {
+        println!("\nOn one machine a round trip takes no time. On Linux, --rtt 50 makes it 50 ms.");
     }
     Ok(())
 }
