@@ -221,6 +221,7 @@ fn is_pure(name: &str) -> bool {
         "connect/race.rs",
         "connect/spread.rs",
         "exchange/timeout.rs",
+        "har/date.rs",
         "redirect.rs",
         "resolver/cache.rs",
         "resolver/search.rs",
@@ -247,6 +248,7 @@ const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer
 /// leaves.
 const BELOW: &[(&str, &[&str])] = &[
     ("tower", &["body", "client"]),
+    ("har", &["record"]),
     // The modules `client`, `config` and `request` use each other.
     (
         "client",
