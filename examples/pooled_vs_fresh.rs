@@ -1,73 +1,274 @@
-//! An example that sends the same requests twice: first over reused connections, and then over a new connection for
-//! each request. The example shows what the handshakes cost.
+//! An example that sends the same requests twice: first over one kept connection, and then over a new connection for each
+//! request. The example shows what the handshakes cost, and from which request on a kept connection is faster.
 //!
-//! Run the example by `cargo run --release --example pooled_vs_fresh`.
+//! Run the example by `cargo run --release --example pooled_vs_fresh -- [URL] [OPTIONS]`. Without a URL, the requests go to a
+//! server of the example, over http and https. `--help` lists the options.
 
 use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use handclasp::{Client, ClientBuilder};
+use handclasp::{Client, ClientBuilder, Timings};
 
+use self::arguments::Arguments;
+use self::link::{HERE, Link, NEEDS, THERE};
+use self::svg::{Bar, Row, Tone, Waterfall, time};
+
+#[path = "support/pooled_vs_fresh.rs"]
+mod arguments;
+#[path = "../benches/support/link.rs"]
+mod link;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/svg.rs"]
+mod svg;
 #[cfg(feature = "rustls")]
 #[path = "support/tls.rs"]
 mod tls;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    println!("{REQUESTS} requests, one after another, to a server on this machine:\n");
-    println!("| scheme | connections | requests/s |      p50 |      p99 | opened | handshakes saved |");
-    println!("|--------|-------------|-----------:|---------:|---------:|-------:|-----------------:|");
-
-    let server = server::Server::start(None)?;
-    let url = format!("http://{}/hello", server.address());
-    compare("http", &url, Client::builder).await?;
-
-    #[cfg(feature = "rustls")]
-    {
-        let (acceptor, certificate) = tls::identity("localhost")?;
-        let server = server::Server::start(Some(acceptor))?;
-        let url = format!("https://localhost:{}/hello", server.address().port());
-        compare("https", &url, || Client::builder().add_root_certificate(certificate.clone())).await?;
+fn main() {
+    if let Err(error) = compare() {
+        eprintln!("pooled_vs_fresh: {error}");
+        std::process::exit(1);
     }
+}
 
-    println!(
-        "\nOn one machine a handshake takes no round trip. Over a network, each fresh connection waits one round trip"
-    );
-    println!("for TCP, and at least one more for TLS.");
+fn compare() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::read()?;
+    if arguments.wants_help {
+        print!("{}", arguments::HELP);
+        return Ok(());
+    }
+    // The program runs again in a namespace, so that this comes before the runtime and its threads.
+    let link = match arguments.round_trip {
+        Some(round_trip) => {
+            let link = Link::enter().map_err(|reason| format!("{reason}: --rtt needs {NEEDS}"))?;
+            link.set_round_trip(round_trip);
+            Some(link)
+        }
+        None => None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(&arguments, link.is_some()))
+}
+
+async fn run(arguments: &Arguments, has_link: bool) -> Result<(), Box<dyn Error>> {
+    let requests = arguments.requests;
+    let sent = match &arguments.url {
+        Some(url) => format!("{requests} requests for {}", without_secrets(url)),
+        None => format!("{requests} requests for {} bytes each", arguments.body),
+    };
+    let over = match arguments.round_trip {
+        Some(round_trip) => format!(", over a round trip of {}", time(round_trip)),
+        None => String::new(),
+    };
+    println!("{sent}, one after another{over}\n");
+    println!("scheme  connections     total    median   slowest       TCP       TLS  opened");
+    let mut comparisons = Vec::new();
+    if let Some(url) = &arguments.url {
+        let scheme = url.split(':').next().unwrap_or_default();
+        comparisons.push(Comparison::measure(scheme, url, Client::builder, requests).await?);
+    } else {
+        let (listen, reach) =
+            if has_link { (HERE, THERE) } else { (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST) };
+        let path = format!("bytes/{}", arguments.body);
+        let server = server::Server::start_at(listen, None)?;
+        let url = format!("http://{}/{path}", SocketAddr::new(reach.into(), server.address().port()));
+        comparisons.push(Comparison::measure("http", &url, Client::builder, requests).await?);
+        #[cfg(feature = "rustls")]
+        {
+            let (acceptor, certificate) = tls::identity(&reach.to_string())?;
+            let server = server::Server::start_at(listen, Some(acceptor))?;
+            let url = format!("https://{}/{path}", SocketAddr::new(reach.into(), server.address().port()));
+            let builder = || Client::builder().tls_certs_only([certificate.clone()]);
+            comparisons.push(Comparison::measure("https", &url, builder, requests).await?);
+        }
+    }
+    if let Some(file) = &arguments.svg {
+        std::fs::write(file, picture(&comparisons, &sent, &over))?;
+        println!("\nThe picture is in {}.", file.display());
+    }
+    comparisons.iter().for_each(Comparison::print_break_even);
+    if arguments.url.is_none() && !has_link {
+        println!("\nOn one machine a round trip takes no time. On Linux, --rtt 50 makes it 50 ms.");
+    }
     Ok(())
 }
 
-async fn compare(scheme: &str, url: &str, builder: impl Fn() -> ClientBuilder) -> Result<(), Box<dyn Error>> {
-    run(scheme, "pooled", url, &builder().build()?).await?;
-    // With no idle connection in the pool, each request opens a connection of its own.
-    run(scheme, "fresh", url, &builder().max_idle_per_host(0).build()?).await
+/// The same requests, pooled and fresh.
+struct Comparison {
+    scheme: String,
+    pooled: Run,
+    fresh: Run,
 }
 
-async fn run(scheme: &str, name: &str, url: &str, client: &Client) -> Result<(), Box<dyn Error>> {
-    let mut latencies = Vec::with_capacity(REQUESTS);
-    let started = Instant::now();
-    for _ in 0..REQUESTS {
-        let before = Instant::now();
-        client.get(url).send().await?.bytes().await?;
-        latencies.push(before.elapsed());
+/// Sequential requests by one client.
+struct Run {
+    /// Start of each request, after the start of the first request, and the lengths of its phases.
+    requests: Vec<(Duration, Timings)>,
+}
+
+impl Comparison {
+    async fn measure(
+        scheme: &str,
+        url: &str,
+        builder: impl Fn() -> ClientBuilder,
+        requests: usize,
+    ) -> Result<Self, Box<dyn Error>> {
+        let pooled = Run::measure(scheme, "kept", url, &builder().build()?, requests).await?;
+        // With no idle connection in the pool, each request opens a connection of its own.
+        let client = builder().max_idle_per_host(0).build()?;
+        let fresh = Run::measure(scheme, "new", url, &client, requests).await?;
+        Ok(Self { scheme: scheme.to_owned(), pooled, fresh })
     }
-    let rate = REQUESTS as f64 / started.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    let ledger = client.pool().stats().total;
-    println!(
-        "| {scheme:<6} | {name:<11} | {rate:>10.0} | {:>8} | {:>8} | {:>6} | {:>16} |",
-        micros(latencies[REQUESTS / 2]),
-        micros(latencies[REQUESTS * 99 / 100]),
-        ledger.opened,
-        ledger.handshakes_saved,
-    );
-    Ok(())
+
+    /// Prints what a handshake costs, and the time of some numbers of requests with and without reuse.
+    fn print_break_even(&self) {
+        let handshake = mean(self.fresh.requests.iter().map(|(_, timings)| handshake(timings)));
+        let fresh = mean(self.fresh.requests.iter().map(|(_, timings)| timings.total));
+        let reused = self.pooled.requests.iter().filter(|(_, timings)| handshake_of(timings).is_none());
+        let reused: Vec<Duration> = reused.map(|(_, timings)| timings.total).collect();
+        println!();
+        if reused.is_empty() {
+            println!("{}: no request reused a connection, so that there is nothing to compare.", self.scheme);
+            return;
+        }
+        let reused = mean(reused.into_iter());
+        let (scheme, shown) = (&self.scheme, [handshake, reused].map(time));
+        println!("{scheme}: a handshake takes {}, and a request without it {}.", shown[0], shown[1]);
+        let ahead = self.pooled.ahead_of(&self.fresh);
+        match ahead {
+            Some(request) => println!("Break-even: the kept connection is ahead from request {request} on."),
+            None => println!("Break-even: the kept connection was not ahead at the end."),
+        }
+        println!("  requests       kept        new   saved   (by the mean times above)");
+        for requests in [1, 2, 5, 10, 100, 1000] {
+            let (kept, new) = (fresh + reused * (requests - 1), fresh * requests);
+            let saved = 100.0 * (1.0 - kept.as_secs_f64() / new.as_secs_f64().max(f64::MIN_POSITIVE));
+            println!("  {requests:>8}  {:>9}  {:>9}   {saved:>3.0} %", time(kept), time(new));
+        }
+    }
 }
 
-fn micros(duration: Duration) -> String {
-    format!("{} µs", duration.as_micros())
+impl Run {
+    async fn measure(
+        scheme: &str,
+        connections: &str,
+        url: &str,
+        client: &Client,
+        number: usize,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut requests = Vec::with_capacity(number);
+        let begun = Instant::now();
+        for _ in 0..number {
+            let start = begun.elapsed();
+            let mut response = client.get(url).send().await?.error_for_status()?;
+            while response.chunk().await?.is_some() {}
+            requests.push((start, *response.timings()));
+        }
+        let run = Self { requests };
+        let mut totals: Vec<Duration> = run.requests.iter().map(|(_, timings)| timings.total).collect();
+        totals.sort_unstable();
+        let phase = |of: fn(&Timings) -> Option<Duration>| {
+            let times: Vec<_> = run.requests.iter().filter_map(|(_, timings)| of(timings)).collect();
+            if times.is_empty() { "-".to_owned() } else { time(mean(times.into_iter())) }
+        };
+        println!(
+            "{scheme:<6}  {connections:<11}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>6}",
+            time(run.total()),
+            time(totals[totals.len() / 2]),
+            time(totals[totals.len() - 1]),
+            phase(|timings| timings.connect),
+            phase(|timings| timings.tls),
+            client.pool().stats().total.opened,
+        );
+        Ok(run)
+    }
+
+    fn total(&self) -> Duration {
+        self.ends().last().unwrap_or_default()
+    }
+
+    /// Returns the end of each request, after the start of the first.
+    fn ends(&self) -> impl DoubleEndedIterator<Item = Duration> + ExactSizeIterator {
+        self.requests.iter().map(|(start, timings)| *start + timings.total)
+    }
+
+    /// Returns the number of the first request from which on this run was always earlier than `other`. The first request
+    /// reuses nothing, so that it does not count.
+    fn ahead_of(&self, other: &Self) -> Option<usize> {
+        let pairs = self.ends().zip(other.ends()).skip(1);
+        let ahead = pairs.rev().take_while(|(own, other)| own < other).count();
+        (ahead > 0).then(|| self.requests.len() - ahead + 1)
+    }
+
+    fn row(&self, label: String) -> Row {
+        let bars =
+            self.requests.iter().zip(1..).flat_map(|((start, timings), nth)| bars(*start, timings, nth));
+        Row { label, note: time(self.total()), bars: bars.collect() }
+    }
 }
 
-const REQUESTS: usize = 500;
+/// Returns a bar for each phase of a request that began at `start`.
+fn bars(start: Duration, timings: &Timings, nth: usize) -> Vec<Bar> {
+    let phases = [
+        (Tone::Queue, Some(timings.previous + timings.queued)),
+        (Tone::Dns, timings.dns),
+        (Tone::Tcp, timings.connect),
+        (Tone::Proxy, timings.proxy),
+        (Tone::Tls, timings.tls),
+        (Tone::Send, Some(timings.send)),
+        (Tone::Wait, Some(timings.wait)),
+        (Tone::Receive, timings.receive),
+    ];
+    let whole = timings.total.as_secs_f64();
+    let mut bars = Vec::new();
+    let mut start = start;
+    for (tone, took) in phases {
+        let took = took.unwrap_or_default();
+        // A phase that is too short to be seen has no bar and no place in the legend.
+        if took.as_secs_f64() > whole / 50.0 {
+            let hint = format!("request {nth}, {}: {}", tone.name(), time(took));
+            bars.push(Bar { tone, start, end: start + took, hint });
+        }
+        start += took;
+    }
+    bars
+}
+
+fn picture(comparisons: &[Comparison], sent: &str, over: &str) -> String {
+    let rows = comparisons.iter().flat_map(|comparison| {
+        let label = |connections: &str| format!("{}, {connections}", comparison.scheme);
+        [comparison.fresh.row(label("new connections")), comparison.pooled.row(label("one kept"))]
+    });
+    let waterfall = Waterfall {
+        title: "Where the time goes: a new connection for each request, and one kept connection".into(),
+        subtitle: format!("{sent}, one after another{over}"),
+        rows: rows.collect(),
+    };
+    waterfall.to_string()
+}
+
+/// Returns the time that this request waited for a handshake, or `None` if the connection was reused.
+fn handshake_of(timings: &Timings) -> Option<Duration> {
+    timings.connect.map(|_| handshake(timings))
+}
+
+fn handshake(timings: &Timings) -> Duration {
+    let phases = [timings.dns, timings.connect, timings.proxy, timings.tls];
+    phases.into_iter().flatten().sum()
+}
+
+fn mean(times: impl ExactSizeIterator<Item = Duration>) -> Duration {
+    let number = u32::try_from(times.len()).unwrap_or(u32::MAX).max(1);
+    times.sum::<Duration>() / number
+}
+
+/// Returns the URL without its user information and its query, which may have secrets.
+fn without_secrets(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}

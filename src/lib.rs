@@ -1,5 +1,5 @@
 // The README links to the files of the manual. In rustdoc these link definitions take precedence, so that the links lead
-// to the pages of the manual.
+// to the pages of the manual, and the picture is found outside of the repository.
 //! [performance]: manual::performance
 //! [phases]: manual::phases
 //! [cancel]: manual::cancel
@@ -8,6 +8,7 @@
 //! [uploads]: manual::uploads
 //! [where_to_look]: manual::where_to_look
 //! [from_reqwest]: manual::from_reqwest
+//! [timeline]: https://raw.githubusercontent.com/handclasp/handclasp/HEAD/examples/pooled_vs_fresh.svg
 //!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]

@@ -33,9 +33,15 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a server on a free port of 127.0.0.1. The server speaks https if `tls` is given, otherwise http.
+    #[allow(dead_code, reason = "some examples use `start_at`")]
     pub(crate) fn start(tls: Option<TlsAcceptor>) -> io::Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST, tls)
+    }
+
+    /// Starts a server on a free port of `address`. The server speaks https if `tls` is given, otherwise http.
+    pub(crate) fn start_at(address: Ipv4Addr, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = std::net::TcpListener::bind((address, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();

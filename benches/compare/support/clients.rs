@@ -84,16 +84,18 @@ pub struct Settings {
     pub names: At,
     /// Largest number of connections to a host, for clients that have such a limit.
     pub limit: Option<usize>,
+    /// Whether handclasp and reqwest keep idle connections. The other clients always do.
+    pub keeps: bool,
 }
 
 impl Settings {
     pub fn new(root: &str, server: IpAddr) -> Self {
-        Self { root: root.to_owned(), names: At::new(server), limit: None }
+        Self { root: root.to_owned(), names: At::new(server), limit: None, keeps: true }
     }
 
     pub fn handclasp(&self) -> Result<handclasp::Client, BoxError> {
         let mut builder = handclasp::Client::builder()
-            .max_idle_per_host(usize::MAX)
+            .max_idle_per_host(if self.keeps { usize::MAX } else { 0 })
             .max_idle(usize::MAX)
             .dns_resolver(self.names.clone())
             .idle_timeout(PATIENCE)
@@ -125,6 +127,7 @@ impl Settings {
     pub fn reqwest(&self) -> Result<reqwest::Client, BoxError> {
         let builder = reqwest::Client::builder().tls_backend_preconfigured(self.tls()?).no_proxy();
         let builder = builder.pool_idle_timeout(PATIENCE).dns_resolver(Arc::new(self.names.clone()));
+        let builder = builder.pool_max_idle_per_host(if self.keeps { usize::MAX } else { 0 });
         Ok(builder.tcp_nodelay(true).build()?)
     }
 

@@ -433,7 +433,7 @@ fn encoded(size: usize) -> usize {
     size / CHUNK * chunk().len()
 }
 
-/// Makes a certificate for this address and for all names of the domain. Returns the server's configuration, and
+/// Makes a certificate for this address, for `LINKED`, and for all names of the domain. Returns the server's configuration, and
 /// the root certificate that signed it.
 fn certified(address: Ipv4Addr) -> io::Result<(ServerConfig, String)> {
     let mut params = CertificateParams::default();
@@ -441,8 +441,8 @@ fn certified(address: Ipv4Addr) -> io::Result<(ServerConfig, String)> {
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(io::Error::other)?);
     let issuer = issuer.map_err(io::Error::other)?;
     let key = KeyPair::generate().map_err(io::Error::other)?;
-    let params =
-        CertificateParams::new([address.to_string(), format!("*.{DOMAIN}")]).map_err(io::Error::other)?;
+    let names = [address.to_string(), LINKED.to_string(), format!("*.{DOMAIN}")];
+    let params = CertificateParams::new(names).map_err(io::Error::other)?;
     let certificate = params.signed_by(&key, &issuer).map_err(io::Error::other)?;
     let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -454,6 +454,8 @@ fn certified(address: Ipv4Addr) -> io::Result<(ServerConfig, String)> {
     Ok((config, issuer.pem()))
 }
 
+/// Address at which the bench `pooled_vs_fresh` reaches the server over its link.
+pub const LINKED: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// Domain whose names the server's certificate is valid for.
 pub const DOMAIN: &str = "bench.test";
 /// Number of digits in the answer to an upload.
