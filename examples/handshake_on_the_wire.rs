@@ -240,7 +240,7 @@ fn plural(number: usize, noun: &str) -> String {
 /// Returns the first line of the content, as far as there is room for it.
 fn first_line(content: &[u8]) -> String {
     let line = content.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    line.iter().take(17).map(|byte| if byte.is_ascii_graphic() { *byte as char } else { ' ' }).collect()
+    line.iter().take(15).map(|byte| if byte.is_ascii_graphic() { *byte as char } else { ' ' }).collect()
 }
 
 struct Arguments {

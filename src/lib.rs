@@ -1,5 +1,5 @@
 // The README links to the files of the manual. In rustdoc these link definitions take precedence, so that the links lead
-// to the pages of the manual, and the picture is found outside of the repository.
+// to the pages of the manual, and to pictures that are not a part of the documentation.
 //! [performance]: manual::performance
 //! [phases]: manual::phases
 //! [cancel]: manual::cancel
@@ -9,6 +9,7 @@
 //! [where_to_look]: manual::where_to_look
 //! [from_reqwest]: manual::from_reqwest
 //! [timeline]: https://raw.githubusercontent.com/handclasp/handclasp/HEAD/examples/pooled_vs_fresh.svg
+//! [round_trips]: https://raw.githubusercontent.com/handclasp/handclasp/HEAD/benches/pooled_vs_fresh.svg
 //!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]

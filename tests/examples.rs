@@ -98,7 +98,8 @@ fn the_example_on_the_wire_counts_handshakes() {
     }
     let parts: Vec<&str> = text.split("\nchecked: ").collect();
     let count = |part: &str, flags: &str| {
-        part.lines().filter(|line| line.split_whitespace().any(|word| word == flags)).count()
+        let packets = part.lines().filter(|line| line.contains(['▶', '◀']));
+        packets.filter(|line| line.split_whitespace().any(|word| word == flags)).count()
     };
     // An acknowledgment may come alone, so that only these packets have a number that is known.
     for (part, handshakes) in [(parts[0], 4), (parts[1], 1)] {
