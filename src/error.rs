@@ -565,7 +565,7 @@ impl fmt::Debug for Error {
         }
         out.field("request_written", &self.inner.written).field("message", &self.inner.message);
         if let Some(uri) = &self.inner.uri {
-            out.field("uri", uri);
+            out.field("uri", &format_args!("{}", redacted(uri)));
         }
         if let Some(status) = self.inner.status {
             out.field("status", &status);

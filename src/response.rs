@@ -24,7 +24,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use crate::body::{AnsweredRequest, Body};
 use crate::codec::ResponseHead;
 use crate::codec::shown::{FieldNames, Size};
-use crate::error::{EarlierAttempt, Error, ErrorKind, Phase, Result, Written, without_credentials};
+use crate::error::{EarlierAttempt, Error, ErrorKind, Phase, Result, Written, redacted};
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
 use crate::record::{Measured, ServerTiming};
@@ -572,7 +572,7 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.head.received.status)
             .field("version", &self.head.received.version)
-            .field("uri", &without_credentials(self.uri()))
+            .field("uri", &format_args!("{}", redacted(self.uri())))
             .field("connection", &self.head.connection.id())
             .field("body", &self.body)
             .finish_non_exhaustive()

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "tracing/ends.rs"]
+mod ends;
 #[path = "tracing/races.rs"]
 mod races;
+#[path = "tracing/records.rs"]
+mod records;
 #[path = "tracing/secrets.rs"]
 mod secrets;
 mod support;

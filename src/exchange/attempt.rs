@@ -237,12 +237,14 @@ impl Attempt {
 
     /// Returns how much was sent and received.
     pub(super) fn amounts(&self) -> Amounts {
+        // Content that is gathered was not passed to the caller yet.
+        let gathered = if self.is_gathering() { self.incoming.len() as u64 } else { 0 };
         Amounts {
             written: self.written(),
             sent: self.sent,
             content_sent: self.content_written(),
             received: self.wire,
-            content_received: self.received,
+            content_received: self.received + gathered,
         }
     }
 

@@ -74,9 +74,13 @@ impl Exchange {
         }
         self.attempt.incoming.scatter();
         while let Ok(Some(event)) = self.attempt.machine.decode(self.attempt.incoming.bytes()) {
-            if let Event::End = event {
-                self.conclude(time::now());
-                return true;
+            match event {
+                Event::Data(data) => self.attempt.received += data.len() as u64,
+                Event::End => {
+                    self.conclude(time::now());
+                    return true;
+                }
+                _ => {}
             }
         }
         false

@@ -224,8 +224,8 @@ impl Exchange {
     /// Ends the trace of an attempt that another attempt follows. The content of the response does not count, because
     /// nobody reads this content.
     #[cold]
-    pub(crate) fn end_attempt(&mut self, ended: Ended<'_>) {
-        let (close, now) = (self.close_reason(), self.ended_at(&ended));
+    pub(crate) fn end_attempt(&mut self, ended: &Ended<'_>) {
+        let (close, now) = (self.close_reason(), self.ended_at(ended));
         self.trace.end_attempt(ended, close, now, || self.attempt.amounts());
     }
 
@@ -235,7 +235,7 @@ impl Exchange {
         self.set_answered();
         let (connection, peer) = self.lease().map_or((0, None), Lease::id_and_peer);
         let (cause, failure) = (crate::error::ResendCause::Redirect, None);
-        self.end_attempt(Ended { method, uri, status, failure, cause, connection, peer });
+        self.end_attempt(&Ended { method, uri, status, failure, cause, connection, peer });
     }
 
     /// Returns the time at which an attempt ended: the time of its response head, or now without a response.

@@ -4,6 +4,7 @@
 //! Invariant: each phase that begins ends once. If the guard of a phase is dropped, the phase ends as cancelled.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,7 @@ pub(crate) struct Setup {
     span: Span,
     started: Instant,
     milestones: Mutex<Milestones>,
+    is_over: AtomicBool,
 }
 
 impl Setup {
@@ -77,7 +79,7 @@ impl Setup {
             error.type = Empty,
             elapsed_ns = Empty,
         );
-        Self { span, started: now, milestones: Mutex::default() }
+        Self { span, started: now, milestones: Mutex::default(), is_over: AtomicBool::new(false) }
     }
 
     pub(crate) fn span(&self) -> &Span {
@@ -139,9 +141,10 @@ impl Setup {
         self.begin(Phase::Tls, span)
     }
 
-    /// Ends the dial, with `error` if the dial failed. The span closes when its last handle is dropped.
+    /// Ends the dial, with `error` if the dial failed. The span closes when its last handle is dropped. The first call
+    /// counts, because the task of a dial that the pool gives up also reports its end.
     pub(crate) fn end(&self, error: Option<ErrorKind>, now: Instant) {
-        if self.span.is_disabled() {
+        if self.span.is_disabled() || self.is_over.swap(true, Ordering::Relaxed) {
             return;
         }
         if let Some(kind) = error {

@@ -95,6 +95,7 @@ mod secrets;
 mod secured;
 mod settings;
 mod settled;
+mod spans;
 mod spread;
 mod status_error;
 mod surplus;

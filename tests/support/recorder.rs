@@ -57,6 +57,16 @@ impl Recorder {
         (recorder, tracing::subscriber::set_default(subscriber))
     }
 
+    /// Whether a span of this name was opened since the last call of [`take`](Self::take).
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.spans.lock().unwrap().iter().any(|span| span.name == name)
+    }
+
+    /// Whether all spans have closed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.spans.lock().unwrap().iter().all(|span| span.is_closed)
+    }
+
     /// Returns the spans that were recorded since the last call. All of them must have ended.
     pub(crate) fn take(&self) -> Vec<Span> {
         let spans = std::mem::take(&mut *self.spans.lock().unwrap());

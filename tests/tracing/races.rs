@@ -15,14 +15,14 @@ use crate::support::recorder::{Recorder, Span};
 const URL: &str = "http://race.test/";
 
 /// An address that answers no SYN.
-struct BlackHole {
-    at: SocketAddr,
+pub(super) struct BlackHole {
+    pub(super) at: SocketAddr,
     _listener: socket2::Socket,
     _queued: TcpStream,
 }
 
 impl BlackHole {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listener.listen(0).unwrap();

@@ -58,10 +58,19 @@ async fn a_77_no_span_and_no_hook_shows_a_secret() {
         &[Reply::silence().eof()],
     ]));
     let hooked = Arc::new(Mutex::new(String::new()));
-    let seen = hooked.clone();
+    let (seen, recorded) = (hooked.clone(), hooked.clone());
     let client = Client::builder()
         .connector(peers.connector())
-        .on_request(move |parts, attempt| writeln!(seen.lock().unwrap(), "{attempt} {parts:?}").unwrap())
+        .on_request(move |parts, attempt| {
+            let mut text = seen.lock().unwrap();
+            writeln!(text, "{attempt} {:?} {:?}", parts.uri.authority(), parts.headers).unwrap();
+        })
+        .on_exchange(move |record| {
+            let mut text = recorded.lock().unwrap();
+            let (fields, sent) = (record.response_headers(), record.request_headers());
+            let names = fields.map(|fields| fields.keys().collect::<Vec<_>>());
+            writeln!(text, "{record:?} {record:#?} {} {names:?} {sent:?}", record.redacted_url()).unwrap();
+        })
         .build()
         .unwrap();
     let request = |url: &str| {
@@ -74,7 +83,11 @@ async fn a_77_no_span_and_no_hook_shows_a_secret() {
     assert_eq!(response.redirects().len(), 1);
     let mut shown = format!("{response:?}");
     drop(response.bytes().await.unwrap());
-    for url in ["http://b.test/cut", "http://c.test/broken", "http://d.test/lost"] {
+    for url in [
+        "http://b.test/cut?X-Amz-Signature=hunter2",
+        "http://c.test/broken?sig=hunter2",
+        "http://d.test/lost",
+    ] {
         let outcome =
             async { request(url).header("authorization", SECRET).send().await?.bytes().await }.await;
         let error = outcome.unwrap_err();
@@ -83,10 +96,13 @@ async fn a_77_no_span_and_no_hook_shows_a_secret() {
     writeln!(shown, "{client:?} {:?}", client.pool().stats()).unwrap();
     drop(client);
     let (texts, hooked) = (texts.0.lock().unwrap(), hooked.lock().unwrap());
-    for text in ["url.full=\"http://a.test/first\"", "url.full=\"http://c.test/broken\"", "error.type"] {
+    for text in
+        ["url.full=\"http://a.test/first\"", "url.full=\"http://c.test/broken?sig=REDACTED\"", "error.type"]
+    {
         assert!(texts.contains(text), "{text}: {texts}");
     }
     assert!(hooked.contains("\"authorization\": Sensitive"), "{hooked}");
+    assert_eq!(hooked.matches("ExchangeRecord {\n").count(), if cfg!(feature = "url") { 5 } else { 4 });
     for text in [&*texts, &*hooked, &*shown] {
         assert!(!text.contains(SECRET) && !text.contains("104, 117, 110"), "A-77: {text}");
     }

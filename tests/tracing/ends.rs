@@ -1,0 +1,263 @@
+//! Requests that fail or are dropped in each phase: the spans, the record and the timings name the same phase.
+
+use std::future::{Future, pending};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use handclasp::{
+    Answer, BoxError, Client, ClientBuilder, ErrorKind, ExchangeOutcome, Family, Phase, Resolve, Written,
+};
+
+use super::records::{Records, assert_all_same};
+use super::{URL, settle};
+use crate::support::recorder::{Recorder, Span, tree};
+use crate::support::scripted::{Peers, Reply, Script};
+use crate::support::until;
+
+/// A resolver that never answers, or that knows no name.
+struct Unknown {
+    answers: bool,
+}
+
+impl Resolve for Unknown {
+    fn resolve(&self, _: &str, _: Family) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+        if self.answers { Box::pin(async { Err("no such name".into()) }) } else { Box::pin(pending()) }
+    }
+}
+
+/// A server that accepts connections, reads, and answers with these bytes. Without bytes it says nothing.
+fn server(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            if !answer.is_empty() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer);
+            }
+            open.push(stream);
+        }
+    });
+    address
+}
+
+/// An address where nothing listens.
+fn refusing() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A client, a URL, and the trees of spans that a request shows that ends in `phase`.
+struct Case {
+    builder: ClientBuilder,
+    url: String,
+    phase: Phase,
+    trees: [&'static str; 2],
+}
+
+fn case(phase: Phase, builder: ClientBuilder, url: impl Into<String>, trees: [&'static str; 2]) -> Case {
+    Case { builder, url: url.into(), phase, trees }
+}
+
+/// Returns requests that never come to the end of one phase of their dial.
+fn stuck_dials() -> Vec<Case> {
+    let silent = server(b"");
+    let port = silent.port();
+    #[allow(unused_mut, reason = "without the features, nothing is added")]
+    let mut cases = vec![case(
+        Phase::Dns,
+        Client::builder().dns_resolver(Unknown { answers: false }),
+        "http://a.test/",
+        ["http.request(queue)", "connection.setup(dns)"],
+    )];
+    #[cfg(target_os = "linux")]
+    {
+        let hole = Box::leak(Box::new(super::races::BlackHole::new()));
+        cases.push(case(
+            Phase::Tcp,
+            Client::builder(),
+            format!("http://{}/", hole.at),
+            ["http.request(queue)", "connection.setup(tcp)"],
+        ));
+    }
+    #[cfg(feature = "proxy")]
+    cases.push(case(
+        Phase::Proxy,
+        Client::builder().proxy(handclasp::Proxy::all(format!("socks5h://{silent}")).unwrap()),
+        "http://a.test/",
+        ["http.request(queue)", "connection.setup(tcp proxy)"],
+    ));
+    #[cfg(feature = "rustls")]
+    cases.push(case(
+        Phase::Tls,
+        Client::builder().dns_resolver(super::Loopback).tls_danger_accept_invalid_certs(true),
+        format!("https://a.test:{port}/"),
+        ["http.request(queue)", "connection.setup(dns tcp tls)"],
+    ));
+    let _ = port;
+    cases
+}
+
+/// Returns requests whose dial fails in one phase, with the kind of the error.
+fn failing_dials() -> Vec<(Case, ErrorKind)> {
+    let nonsense = server(b"this is neither TLS nor a proxy");
+    #[allow(unused_mut, reason = "without the features, nothing is added")]
+    let mut cases = vec![
+        (
+            case(
+                Phase::Dns,
+                Client::builder().dns_resolver(Unknown { answers: true }),
+                "http://a.test/",
+                ["http.request(queue)", "connection.setup(dns)"],
+            ),
+            ErrorKind::Dns,
+        ),
+        (
+            case(
+                Phase::Tcp,
+                Client::builder(),
+                format!("http://{}/", refusing()),
+                ["http.request(queue)", "connection.setup(tcp)"],
+            ),
+            ErrorKind::Connect,
+        ),
+    ];
+    #[cfg(feature = "proxy")]
+    cases.push((
+        case(
+            Phase::Proxy,
+            Client::builder().proxy(handclasp::Proxy::all(format!("socks5h://{nonsense}")).unwrap()),
+            "http://a.test/",
+            ["http.request(queue)", "connection.setup(tcp proxy)"],
+        ),
+        ErrorKind::Proxy,
+    ));
+    #[cfg(feature = "rustls")]
+    cases.push((
+        case(
+            Phase::Tls,
+            Client::builder().tls_danger_accept_invalid_certs(true),
+            format!("https://{nonsense}/"),
+            ["http.request(queue)", "connection.setup(tcp tls)"],
+        ),
+        ErrorKind::Tls,
+    ));
+    let _ = nonsense;
+    cases
+}
+
+fn assert_setup(spans: &[Span], phase: Phase, kind: &str) {
+    let name = match phase {
+        Phase::Dns => "dns",
+        Phase::Tcp => "tcp",
+        Phase::Proxy => "proxy",
+        _ => "tls",
+    };
+    let span = spans.iter().rfind(|span| span.name == name).unwrap();
+    let shown = span.field("error.type").or_else(|| span.field("outcome"));
+    assert!(shown.is_some(), "{kind}: {span:?}");
+}
+
+#[tokio::test]
+async fn a_dial_that_fails_in_each_phase_is_told_alike() {
+    for (Case { builder, url, phase, trees }, kind) in failing_dials() {
+        let (recorder, _guard) = Recorder::start();
+        let (records, builder) = Records::of(builder);
+        let client = builder.build().unwrap();
+        let error = client.get(url).send().await.unwrap_err();
+        drop(client);
+        settle().await;
+        let (record, spans) = (records.one(), recorder.take());
+        assert_eq!(tree(&spans), trees, "{}", error.chain());
+        assert_eq!((error.kind(), error.phase()), (kind, Some(phase)), "{}", error.chain());
+        assert_eq!((record.outcome(), record.phase()), (ExchangeOutcome::Failed(kind), phase));
+        assert_eq!(record.timings(), error.timings().unwrap());
+        assert!(record.connection().is_none() && record.request_written() == Written::Nothing);
+        assert_all_same(std::slice::from_ref(&record), &spans);
+        assert_setup(&spans, phase, "failed");
+        assert_eq!(spans[0].follows, [2], "the request is linked to the dial that failed");
+        assert_eq!(spans[2].field("error.type"), Some(&*format!("{kind:?}")));
+    }
+}
+
+/// The request is dropped while its dial is in each phase. The dial goes on, and ends with its client.
+#[tokio::test]
+async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
+    for Case { builder, url, phase, trees } in stuck_dials() {
+        let (recorder, _guard) = Recorder::start();
+        let (records, builder) = Records::of(builder);
+        let client = builder.build().unwrap();
+        let mut request = Box::pin(client.get(url).send());
+        let last = trees[1].trim_end_matches(')').rsplit(['(', ' ']).next().unwrap();
+        until("the dial is in the phase", || {
+            assert!(request.as_mut().now_or_never().is_none());
+            recorder.has(last)
+        })
+        .await;
+        drop(request);
+        let record = records.one();
+        assert_eq!((record.outcome(), record.phase()), (ExchangeOutcome::Cancelled, phase));
+        assert_eq!(record.error_type().as_deref(), Some("cancelled"));
+        client.pool().shutdown(Duration::ZERO).await;
+        drop(client);
+        until("the dial ends", || recorder.is_quiet()).await;
+        let spans = recorder.take();
+        assert_eq!(tree(&spans), trees);
+        assert_all_same(std::slice::from_ref(&record), &spans);
+        assert_setup(&spans, phase, "cancelled");
+        assert_eq!(spans[0].follows, [2], "the request is linked to the dial that it began");
+    }
+}
+
+/// A request is dropped or runs into its timeout while it sends, waits and receives.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_ends_in_each_phase_of_its_exchange_is_told_alike() {
+    let half = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four"]);
+    for (phase, accepts, reply, told) in [
+        (Phase::Send, 500, Reply::silence(), "http.request(queue send)"),
+        (Phase::Wait, usize::MAX, Reply::silence(), "http.request(queue send wait)"),
+        (Phase::Receive, usize::MAX, half, "http.request(queue send wait receive)"),
+    ] {
+        for is_dropped in [true, false] {
+            let (recorder, _guard) = Recorder::start();
+            let peers = Peers::new(Script { accepts, ..Script::new(&[std::slice::from_ref(&reply)]) });
+            let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+            let client = builder.build().unwrap();
+            let request = client.post(URL).timeout(Duration::from_secs(5)).body(vec![b'x'; 2_000]);
+            let work = async { request.send().await?.bytes().await };
+            let outcome = if is_dropped {
+                ExchangeOutcome::Cancelled
+            } else {
+                ExchangeOutcome::Failed(ErrorKind::Timeout)
+            };
+            match is_dropped {
+                true => assert!(tokio::time::timeout(Duration::from_secs(2), work).await.is_err()),
+                false => {
+                    let error = work.await.unwrap_err();
+                    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(phase)));
+                }
+            }
+            settle().await;
+            tokio::time::advance(Duration::from_secs(1)).await;
+            settle().await;
+            let (record, spans) = (records.one(), recorder.take());
+            assert_eq!(tree(&spans), [told, "connection.setup"], "dropped: {is_dropped}");
+            assert_eq!((record.outcome(), record.phase()), (outcome, phase));
+            let written = if phase == Phase::Send { Written::Partly } else { Written::All };
+            assert_eq!(record.request_written(), written);
+            let sent = if phase == Phase::Send { 500 } else { record.request_head_size() + 2_000 };
+            assert_eq!((record.bytes_sent(), record.connection().unwrap().id()), (sent, 1));
+            assert_eq!(record.request_body_size(), sent - record.request_head_size());
+            let received = if phase == Phase::Receive { 4 } else { 0 };
+            assert_eq!(record.response_body_size(), received);
+            let total = Duration::from_secs(if is_dropped { 2 } else { 5 });
+            assert_eq!(record.timings().total, total);
+            assert_all_same(std::slice::from_ref(&record), &spans);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Records of attempts: one for each attempt, with the readings of its spans and its timings.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use handclasp::{
+    Client, ClientBuilder, ErrorKind, ExchangeOutcome, ExchangeRecord, Phase, ResendCause, Timings, Version,
+    Written,
+};
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::{URL, find, finish, settle};
+use crate::support::plain::Plain;
+use crate::support::recorder::{Recorder, Span, tree};
+use crate::support::scripted::{Peers, Reply, Script};
+
+/// The records that a client has given, in their order.
+#[derive(Clone, Default)]
+pub(crate) struct Records(Arc<Mutex<Vec<ExchangeRecord>>>);
+
+impl Records {
+    /// Returns a builder of a client that gives its records to the returned value.
+    pub(crate) fn of(builder: ClientBuilder) -> (Self, ClientBuilder) {
+        let records = Self::default();
+        let kept = records.clone();
+        let builder = builder.no_gzip().no_deflate().no_brotli().no_zstd();
+        (records, builder.on_exchange(move |record| kept.0.lock().unwrap().push(record.clone())))
+    }
+
+    pub(crate) fn take(&self) -> Vec<ExchangeRecord> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    pub(crate) fn one(&self) -> ExchangeRecord {
+        let mut records = self.take();
+        assert_eq!(records.len(), 1, "{records:?}");
+        records.remove(0)
+    }
+}
+
+/// Returns the sum of all phases.
+pub(crate) fn sum(t: &Timings) -> Duration {
+    let setup: Duration = [t.dns, t.connect, t.proxy, t.tls].into_iter().flatten().sum();
+    t.previous + t.queued + setup + t.send + t.wait + t.receive.unwrap_or_default()
+}
+
+/// Fails unless the record has the readings of its span.
+pub(crate) fn assert_same(record: &ExchangeRecord, spans: &[Span], at: usize) {
+    let (t, request) = (record.timings(), &spans[at]);
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap();
+    let phase = |name: &str| spans.iter().find(|span| span.parent == Some(at) && span.name == name);
+    let setup: Duration = [t.dns, t.connect, t.proxy, t.tls].into_iter().flatten().sum();
+    assert_eq!(sum(t), t.total, "{record:?}");
+    assert_eq!(nanos(t.total), request.elapsed(), "{record:?}");
+    for (name, length) in [
+        ("queue", t.queued + setup),
+        ("send", t.send),
+        ("wait", t.wait),
+        ("receive", t.receive.unwrap_or_default()),
+    ] {
+        let elapsed = phase(name).map_or(0, Span::elapsed);
+        assert_eq!(elapsed, nanos(length), "{name}: {record:?}");
+    }
+    let field = |name: &str| request.field(name).map(ToOwned::to_owned);
+    assert_eq!(field("error.type"), record.error_type().map(Into::into));
+    assert_eq!(field("http.response.status_code"), record.status().map(|status| status.as_u16().to_string()));
+    assert_eq!(field("url.full"), Some(record.redacted_url()));
+    let resends = Some(record.resend_count()).filter(|count| *count > 0);
+    assert_eq!(field("http.request.resend_count"), resends.map(|count| count.to_string()));
+    let connection = record.connection();
+    assert_eq!(field("handclasp.connection.id"), connection.map(|it| it.id().to_string()));
+    assert_eq!(field("handclasp.connection.reused"), connection.map(|it| it.is_reused().to_string()));
+    assert_eq!(field("handclasp.connection.close_reason").as_deref(), record.close_reason());
+    let last = spans.iter().rfind(|span| span.parent == Some(at)).unwrap().name;
+    let expected = match record.phase() {
+        Phase::Send => "send",
+        Phase::Wait => "wait",
+        Phase::Receive => "receive",
+        // A dial is a phase of the queue.
+        _ => "queue",
+    };
+    assert_eq!(last, expected, "{record:?}");
+}
+
+/// Fails unless each record has the readings of the span of its attempt.
+pub(crate) fn assert_all_same(records: &[ExchangeRecord], spans: &[Span]) {
+    let attempts: Vec<_> = (0..spans.len()).filter(|at| spans[*at].name == "http.request").collect();
+    assert_eq!(attempts.len(), records.len(), "one record for each attempt: {records:?}");
+    for (record, at) in records.iter().zip(attempts) {
+        assert_same(record, spans, at);
+    }
+}
+
+#[tokio::test]
+async fn a_record_has_the_readings_of_its_span_and_of_the_response() {
+    let server = Plain::start();
+    let (recorder, _guard) = Recorder::start();
+    let (records, builder) = Records::of(Client::builder());
+    let client = builder.build().unwrap();
+    for round in 0..5 {
+        let request = client.post(server.url("/bytes/100000")).header("x-own", "1").body("content");
+        let collected = request.send().await.unwrap().collect().await.unwrap();
+        let record = records.one();
+        assert_all_same(std::slice::from_ref(&record), &recorder.take());
+        assert_eq!(*record.timings(), collected.timings, "one attempt: the timings of the response");
+        assert_eq!((record.method().as_str(), record.target()), ("POST", "/bytes/100000"));
+        assert_eq!(record.uri().to_string(), server.url("/bytes/100000"));
+        assert_eq!((record.version(), record.status().unwrap().as_u16()), (Some(Version::HTTP_11), 200));
+        assert_eq!(record.outcome(), ExchangeOutcome::Complete);
+        assert_eq!((record.phase(), record.request_written()), (Phase::Receive, Written::All));
+        assert_eq!((record.resend_count(), record.cause(), record.url_template()), (0, None, None));
+        let fields = record.request_headers();
+        assert_eq!(
+            (&fields["x-own"], &fields["content-length"]),
+            (&"1".parse().unwrap(), &"7".parse().unwrap())
+        );
+        assert_eq!(fields["host"], server.address.to_string());
+        assert_eq!(record.request_body_size(), 7);
+        assert_eq!(record.bytes_sent(), record.request_head_size() + 7);
+        assert_eq!(record.response_body_size(), 100_000);
+        assert!(record.bytes_received() > 100_000);
+        assert_eq!(record.response_headers().unwrap()["content-length"], "100000");
+        let connection = record.connection().unwrap();
+        assert_eq!((connection.is_reused(), connection.ordinal()), (round > 0, round + 1));
+        assert_eq!(connection.peer_addr(), Some(server.address));
+        assert!(record.started() <= std::time::SystemTime::now());
+        assert_eq!(record.close_reason(), None);
+    }
+}
+
+/// A request is sent again because its connection was closed, and is then redirected twice.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_has_a_record_and_all_but_the_last_are_kept_with_the_response() {
+    let (recorder, _guard) = Recorder::start();
+    let moved = Reply::raw(&["HTTP/1.1 302 Found\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n"]);
+    let dying = [Reply::ok("hello"), Reply::silence().eof()];
+    let script = Script { is_eager: true, ..Script::new(&[&dying, &[moved, Reply::ok("hello")]]) };
+    let peers = Peers::new(script);
+    let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+    let client = builder.build().unwrap();
+    finish(client.get(URL).send().await.unwrap()).await;
+    recorder.take();
+    records.take();
+    let response = client.get("http://a.test/{id}").url_template("/{id}").send().await.unwrap();
+    let earlier = response.earlier_attempts().to_vec();
+    let timings = finish(response).await;
+    let (records, spans) = (records.take(), recorder.take());
+    assert_all_same(&records, &spans);
+    let cause = |record: &ExchangeRecord| record.cause();
+    let template = |record: &ExchangeRecord| record.url_template().map(ToOwned::to_owned);
+    let follows = cfg!(feature = "url");
+    let causes = [None, Some(ResendCause::ConnectionLost), Some(ResendCause::Redirect)];
+    let count = if follows { 3 } else { 2 };
+    assert_eq!(records.iter().map(cause).collect::<Vec<_>>(), causes[..count]);
+    let templates = [Some("/{id}".to_owned()), Some("/{id}".to_owned()), None];
+    assert_eq!(records.iter().map(template).collect::<Vec<_>>(), templates[..count]);
+    let told =
+        |name| spans.iter().filter(|span| span.name == "http.request").map(move |span| span.field(name));
+    assert!(
+        told("otel.name").eq([Some("GET /{id}"), Some("GET /{id}"), Some("GET")].into_iter().take(count))
+    );
+    assert!(told("url.template").eq([Some("/{id}"), Some("/{id}"), None].into_iter().take(count)));
+    assert!(told("http.request.resend_count").eq([None, Some("1"), Some("2")].into_iter().take(count)));
+    assert_eq!(records[0].outcome(), ExchangeOutcome::Failed(ErrorKind::ConnectionLost));
+    assert_eq!((records[0].phase(), records[0].close_reason().is_some()), (Phase::Wait, true));
+    assert_eq!(earlier.len(), count - 1);
+    for (attempt, record) in earlier.iter().zip(&records) {
+        assert_eq!(attempt.timings(), record.timings());
+        assert_eq!((attempt.uri(), attempt.status()), (record.uri(), record.status()));
+        assert_eq!(attempt.connection_id(), record.connection().unwrap().id());
+    }
+    assert_eq!(earlier[0].cause(), ResendCause::ConnectionLost);
+    assert_eq!(earlier[0].error_kind(), Some(ErrorKind::ConnectionLost));
+    let before: Duration = earlier.iter().map(|attempt| attempt.timings().total).sum();
+    assert!(before <= timings.previous, "{before:?} {timings:?}");
+}
+
+/// Without a subscriber and without a function, the earlier attempts are kept too.
+#[tokio::test(start_paused = true)]
+async fn an_error_keeps_the_attempts_before_it() {
+    let cut = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"]).eof();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello"), Reply::silence().eof()], &[cut]]));
+    let client = super::client(&peers);
+    finish(client.get(URL).send().await.unwrap()).await;
+    let error = client.get(URL).send().await.unwrap().bytes().await.unwrap_err();
+    let [attempt] = error.earlier_attempts() else { panic!("{error:?}") };
+    assert_eq!((attempt.cause(), attempt.status()), (ResendCause::ConnectionLost, None));
+    assert_eq!(sum(error.timings().unwrap()), error.timings().unwrap().total);
+    let refused = Peers::new(Script { failed_dials: 1, ..Script::new(&[&[Reply::ok("")]]) });
+    let error = super::client(&refused).get(URL).send().await.unwrap_err();
+    assert!(error.earlier_attempts().is_empty());
+}
+
+/// A request that the server refuses with 408 on a reused connection, or with 417, is sent again.
+#[tokio::test(start_paused = true)]
+async fn the_cause_of_each_resend_is_in_the_record() {
+    let late = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let refused = "HTTP/1.1 417 Expectation Failed\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    for (reply, status, cause) in [
+        (Reply::raw(&[late]), 408, ResendCause::RequestTimeout),
+        (Reply::raw(&[refused]).early(), 417, ResendCause::ExpectationFailed),
+    ] {
+        let (recorder, _guard) = Recorder::start();
+        let script = Script::new(&[&[Reply::ok("hello"), reply], &[Reply::ok("hello")]]);
+        let peers = Peers::new(Script { is_eager: true, ..script });
+        let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+        let client = builder.build().unwrap();
+        finish(client.get(URL).send().await.unwrap()).await;
+        recorder.take();
+        records.take();
+        let mut request = client.put(URL).body("content");
+        if status == 417 {
+            request = request.expect_continue();
+        }
+        finish(request.send().await.unwrap()).await;
+        let (records, spans) = (records.take(), recorder.take());
+        assert_all_same(&records, &spans);
+        assert_eq!(records.len(), 2, "{status}: {records:?}");
+        assert_eq!(records[0].status().unwrap().as_u16(), status);
+        assert_eq!(records[0].error_type().unwrap(), status.to_string());
+        assert_eq!((records[1].cause(), records[1].resend_count()), (Some(cause), 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fields_follow_the_conventions() {
+    let (recorder, _guard) = Recorder::start();
+    let status = |status: u16| Reply::raw(&[&format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n")]);
+    let old = Reply::raw(&["HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n"]);
+    let peers = Peers::new(Script::new(&[&[status(200), status(404), status(500), old]]));
+    let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+    let client = builder.build().unwrap();
+    let brew: http::Method = "BREW".parse().unwrap();
+    for (method, url, template, expected) in [
+        (http::Method::GET, "http://a.test/x?sig=hunter2&a=1", None, ["GET", "GET", "", "", "1.1"]),
+        (brew, "http://a.test/", Some("/pot"), ["HTTP /pot", "_OTHER", "BREW", "404", "1.1"]),
+        (http::Method::PATCH, "http://a.test:80/", Some("/{id}"), ["PATCH /{id}", "PATCH", "", "500", "1.1"]),
+        (http::Method::GET, "http://a.test", None, ["GET", "GET", "", "", "1.0"]),
+    ] {
+        let mut request = http::Request::builder().method(method).uri(url);
+        if let Some(template) = template {
+            request = request.extension(handclasp::UrlTemplate::new(template));
+        }
+        finish(client.execute(request.body("").unwrap()).await.unwrap()).await;
+        let spans = recorder.take();
+        let span = find(&spans, "http.request");
+        let names = [
+            "otel.name",
+            "http.request.method",
+            "http.request.method_original",
+            "error.type",
+            "network.protocol.version",
+        ];
+        assert_eq!(names.map(|name| span.field(name).unwrap_or_default()), expected, "{url}");
+        assert_eq!(span.field("otel.kind"), Some("client"));
+        assert_eq!(span.field("url.template"), template);
+        assert_eq!(span.field("otel.status_code"), (!expected[3].is_empty()).then_some("ERROR"));
+        assert_eq!((span.field("server.address"), span.field("server.port")), (Some("a.test"), Some("80")));
+        if url.contains("sig") {
+            assert_eq!(span.field("url.full"), Some("http://a.test/x?sig=REDACTED&a=1"));
+            assert_eq!(records.take()[0].uri(), url, "the record has the URL as it was sent");
+        }
+    }
+}
+
+/// At the level INFO, there is one span for each attempt, with the fields of the whole attempt.
+#[tokio::test(start_paused = true)]
+async fn at_the_level_info_there_is_one_span_for_each_attempt() {
+    let recorder = Recorder::default();
+    let level = tracing_subscriber::filter::LevelFilter::INFO;
+    let subscriber = tracing_subscriber::registry().with(level).with(recorder.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let dying = [Reply::ok("hello"), Reply::silence().eof()];
+    let peers = Peers::new(Script::new(&[&dying, &[Reply::ok("hello")]]));
+    let client = super::client(&peers);
+    for count in [1, 2] {
+        finish(client.get(URL).send().await.unwrap()).await;
+        let spans = recorder.take();
+        assert_eq!(tree(&spans), vec!["http.request"; count]);
+        let last = spans.last().unwrap();
+        assert_eq!((last.field("http.response.status_code"), last.elapsed()), (Some("200"), last.elapsed()));
+    }
+}
+
+/// The span of each request that uses a connection follows from the span of the dial, and so does the span of the request
+/// for which a dial was begun that served another request.
+#[tokio::test(start_paused = true)]
+async fn every_request_is_linked_to_the_dial_of_its_connection() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::raw(&[
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",
+        "four",
+        "five!",
+    ])]]));
+    let builder = Client::builder().no_gzip().no_deflate().no_brotli().no_zstd();
+    let client = builder.connector(peers.connector()).build().unwrap();
+    for _ in 0..3 {
+        finish(client.get(URL).send().await.unwrap()).await;
+    }
+    let first = client.get(URL).send().await.unwrap();
+    let mut second = Box::pin(client.get(URL).send());
+    assert!(
+        futures_util::FutureExt::now_or_never(second.as_mut()).is_none(),
+        "a second connection is dialed"
+    );
+    finish(first).await;
+    let response = second.await.unwrap();
+    let connection = response.connection().id();
+    finish(response).await;
+    settle().await;
+    drop(client);
+    settle().await;
+    let spans = recorder.take();
+    let setups: Vec<_> = (0..spans.len()).filter(|at| spans[*at].name == "connection.setup").collect();
+    let requests: Vec<_> = spans.iter().filter(|span| span.name == "http.request").collect();
+    assert_eq!((setups.len(), requests.len()), (2, 5));
+    for request in &requests[..4] {
+        assert_eq!(request.follows, [setups[0]]);
+    }
+    assert_eq!(connection, 1, "the second request got the first connection");
+    assert!(requests[4].follows.contains(&setups[1]), "a dial was begun for the request");
+    assert!(requests[4].follows.contains(&setups[0]), "the request has used another connection");
+}
+
+/// The attempts of one call are siblings under the caller's span, and a hook sees the span of its attempt.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_stands_under_the_span_of_the_caller() {
+    use tracing::Instrument;
+
+    let (recorder, _guard) = Recorder::start();
+    let dying = [Reply::ok("hello"), Reply::silence().eof()];
+    let script = Script { is_eager: true, ..Script::new(&[&dying, &[Reply::ok("hello")]]) };
+    let peers = Peers::new(script);
+    let client = Client::builder()
+        .connector(peers.connector())
+        .on_request(|_, attempt| {
+            tracing::debug_span!(target: "handclasp", "hook", attempt, elapsed_ns = 0).in_scope(|| ());
+        })
+        .build()
+        .unwrap();
+    finish(client.get(URL).send().await.unwrap()).await;
+    recorder.take();
+    let outer = tracing::info_span!(target: "handclasp", "outer", elapsed_ns = 0);
+    async { finish(client.get(URL).send().await.unwrap()).await }.instrument(outer).await;
+    let told = [
+        "outer(http.request(queue hook send wait) http.request(queue hook send wait receive))",
+        "connection.setup",
+    ];
+    assert_eq!(tree(&recorder.take()), told);
+}
+
+/// A function that panics costs the request nothing, and the functions after it are called.
+#[tokio::test(start_paused = true)]
+async fn a_function_that_panics_costs_no_request_anything() {
+    let cut = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"]);
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello"), Reply::ok("hello"), cut]]));
+    let builder = Client::builder()
+        .connector(peers.connector())
+        .on_exchange(|_| panic!("the test makes this call panic"));
+    let (records, builder) = Records::of(builder);
+    let client = builder.build().unwrap();
+    for ordinal in 1..3 {
+        let response = client.get(URL).send().await.unwrap();
+        assert_eq!(response.connection().ordinal(), ordinal, "the connection was kept");
+        assert_eq!(response.text().await.unwrap(), "hello");
+        assert_eq!(records.one().outcome(), ExchangeOutcome::Complete);
+    }
+    drop(client.get(URL).send().await.unwrap());
+    assert_eq!(records.one().outcome(), ExchangeOutcome::Cancelled);
+    settle().await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    settle().await;
+    let total = client.pool().stats().total;
+    assert_eq!((total.active, total.dialing, total.waiting), (0, 0, 0));
+}
+
+/// When the function gets the record of a complete response, the connection is already idle.
+#[tokio::test(start_paused = true)]
+async fn the_connection_is_free_when_the_function_is_called() {
+    let idle = Arc::new(Mutex::new(Vec::new()));
+    let pool = Arc::new(std::sync::OnceLock::<Client>::new());
+    let (seen, asked) = (idle.clone(), pool.clone());
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let builder = Client::builder().connector(peers.connector()).on_exchange(move |_| {
+        let total = asked.get().unwrap().pool().stats().total;
+        seen.lock().unwrap().push((total.idle, total.active));
+    });
+    let client = builder.build().unwrap();
+    pool.set(client.clone()).unwrap();
+    for _ in 0..2 {
+        finish(client.get(URL).send().await.unwrap()).await;
+    }
+    assert_eq!(*idle.lock().unwrap(), [(1, 0), (1, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_servers_own_timing_is_read_from_response_and_record() {
+    let reply = "HTTP/1.1 200 OK\r\nserver-timing: db;dur=12, app;desc=\"x, y\"\r\nserver-timing: bad bad\r\ncontent-length: 0\r\n\r\n";
+    let peers = Peers::new(Script::new(&[&[Reply::raw(&[reply])]]));
+    let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+    let response = builder.build().unwrap().get(URL).send().await.unwrap();
+    let metrics = response.server_timing();
+    assert_eq!(metrics.len(), 2);
+    assert_eq!((&*metrics[0].name, metrics[0].duration), ("db", Some(Duration::from_millis(12))));
+    assert_eq!(metrics[1].description.as_deref(), Some("x, y"));
+    assert_eq!(records.one().server_timing(), metrics);
+}
