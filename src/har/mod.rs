@@ -15,7 +15,8 @@
 //! ```
 //!
 //! The page on [phases](crate::manual::phases) says how the phases of a request become the times of an entry.
-// Invariants: secrets are removed before an entry is stored. The memory of a log is bounded.
+//!
+//! Invariants: secrets are removed before an entry is stored. The memory of a log is bounded.
 
 mod date;
 mod entry;
