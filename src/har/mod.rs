@@ -84,7 +84,8 @@ impl HarLog {
     }
 
     /// Returns a function that adds an entry for each record, for
-    /// [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange).
+    /// [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange). The function makes the text of the entry at once, in
+    /// the task that ends the attempt, and does not block.
     pub fn recorder(&self) -> impl Fn(&ExchangeRecord) + Send + Sync + 'static {
         let log = self.clone();
         move |record| {

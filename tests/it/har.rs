@@ -239,7 +239,9 @@ async fn secrets_are_left_out_unless_they_are_asked_for() {
 
         let (text, entries) = (log.to_json(), entries(&log));
         assert_eq!(text.contains(SECRET), is_open, "A-77 A-60: {text}");
-        assert!(!format!("{log:?} {:?}", entries.len()).contains(SECRET), "A-77");
+        // The client makes `Authorization` of the URL's user and password.
+        assert_eq!(text.contains("dXNlcjpodW50ZXIy"), is_open, "A-77: {text}");
+        assert!(!format!("{log:?}").contains(SECRET), "A-77");
         let shown = if is_open { SECRET } else { "REDACTED" };
         let (request, response) = (&entries[0]["request"], &entries[0]["response"]);
         let pair = |name: &str| json!({ "name": name, "value": shown });
