@@ -19,6 +19,8 @@ use http::{Method, StatusCode, Uri};
 
 pub use self::attempt::{EarlierAttempt, ResendCause};
 pub(crate) use self::excerpt::Excerpt;
+#[cfg(feature = "har")]
+pub(crate) use self::redact::without_signature;
 pub(crate) use self::redact::{redacted, without_credentials};
 pub use self::written::Written;
 use crate::redirect::History;

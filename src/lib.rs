@@ -27,6 +27,8 @@ mod connect;
 pub mod cookie;
 mod error;
 mod exchange;
+#[cfg(feature = "har")]
+pub mod har;
 mod pool;
 #[cfg(test)]
 mod random;

@@ -58,6 +58,16 @@ pub(crate) fn wall_at(seconds: i64) -> Option<Wall> {
     }
 }
 
+/// Returns the number of milliseconds from the beginning of 1970 until a time of day.
+#[cfg(feature = "har")]
+pub(crate) fn unix_milliseconds(time: Wall) -> i128 {
+    let milliseconds = |duration: Duration| i128::try_from(duration.as_millis()).unwrap_or(i128::MAX);
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => milliseconds(after),
+        Err(before) => -milliseconds(before.duration()),
+    }
+}
+
 /// Detects that the machine was suspended: the time of day went on while the clock stood still.
 #[derive(Debug)]
 pub(crate) struct Awake {
@@ -106,6 +116,14 @@ const NAP: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "har")]
+    #[test]
+    fn milliseconds_count_from_1970_in_both_directions() {
+        let ms = Duration::from_millis(1_234);
+        assert_eq!(unix_milliseconds(SystemTime::UNIX_EPOCH + ms), 1_234);
+        assert_eq!(unix_milliseconds(SystemTime::UNIX_EPOCH - ms), -1_234);
+    }
 
     #[test]
     fn rule_17_a_suspension_is_time_that_passed_on_the_wall_clock_only() {

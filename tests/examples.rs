@@ -1,8 +1,14 @@
 //! The examples other than `fetch`, run as programs, and the code that only examples share.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../examples/phases/chart.rs"]
+mod chart;
+#[path = "../examples/phases/exchange.rs"]
+mod exchange;
 #[path = "../examples/support/packet.rs"]
 mod packet;
+#[path = "../examples/phases/picture.rs"]
+mod picture;
 mod support;
 #[path = "../examples/support/svg.rs"]
 mod svg;
@@ -48,7 +54,7 @@ fn the_example_of_tower_answers_all_requests_and_says_how() {
 #[test]
 fn the_example_of_pooling_counts_connections_and_draws_them() {
     let program = support::example::build("pooled_vs_fresh");
-    let folder = own_folder();
+    let folder = own_folder("pooling");
     let file = folder.join("phases.svg");
     let text = run(&program, &["-n", "7", "--body", "2k", "--svg", file.to_str().unwrap()]);
     let schemes = if cfg!(feature = "rustls") { 2 } else { 1 };
@@ -109,9 +115,64 @@ fn the_example_on_the_wire_counts_handshakes() {
     assert!(kept[1] < new[1], "a kept connection needs fewer packets");
 }
 
-/// Makes a folder that no other run of this test uses.
-fn own_folder() -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("handclasp-examples-{}", std::process::id()));
+/// The example draws a row for each request, and writes the same requests into its files.
+#[test]
+fn the_example_of_phases_draws_each_request() {
+    let program = support::example::build("phases");
+    let folder = own_folder("phases");
+    let [svg, har] = ["rows.svg", "rows.har"].map(|name| folder.join(name));
+    let mut arguments = vec!["--svg", svg.to_str().unwrap()];
+    if cfg!(feature = "har") {
+        arguments.extend(["--har", har.to_str().unwrap()]);
+    }
+    let text = run(&program, &arguments);
+    let picture = std::fs::read_to_string(svg).unwrap();
+    let archive = std::fs::read(har);
+    std::fs::remove_dir_all(folder).unwrap();
+    let requests = if cfg!(feature = "rustls") { 8 } else { 6 };
+    let rows = text.lines().filter(|line| line.contains(" GET /") && line.contains(" 200 ")).count();
+    assert_eq!(rows, requests, "{text}");
+    assert!(text.contains("connection 1 to http://") && text.contains("connection 2 to http://"), "{text}");
+    // A row of the table begins with the number of its request.
+    let table = text.split("receive\n").last().unwrap();
+    assert_eq!(
+        table.lines().filter(|line| line.trim_start().starts_with(char::is_numeric)).count(),
+        requests
+    );
+    assert!(text.contains("the server says: sleep ") && text.contains("= server works"), "{text}");
+    assert!(!text.contains('\x1b'), "colours need a terminal: {text}");
+    assert!(picture.contains(&format!("{requests} responses, ")) && picture.contains("the server's sleep: "));
+    if cfg!(feature = "har") {
+        let archive: serde_json::Value = serde_json::from_slice(&archive.unwrap()).unwrap();
+        assert_eq!(archive["log"]["entries"].as_array().unwrap().len(), requests);
+    }
+}
+
+/// A request that fails has a row too, and the program says so.
+#[test]
+fn the_example_of_phases_says_what_failed() {
+    let program = support::example::build("phases");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ask = |arguments: &[&str]| {
+        let output = Command::new(&program).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let [text, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), text, said)
+    };
+    let (code, text, said) = ask(&[&format!("http://user:hunter2@{closed}/")]);
+    assert_eq!(code, Some(1), "{text}{said}");
+    assert!(text.contains("no connection\n  1 GET /") && text.contains("in the phase TCP"), "{text}");
+    assert!(said.contains("the client could not connect") && !format!("{text}{said}").contains("hunter2"));
+    let (code, _, said) = ask(&["--nonsense"]);
+    assert!(code == Some(2) && said.contains("nonsense"), "{said}");
+    if !cfg!(feature = "har") {
+        let (code, _, said) = ask(&["--har", "unused.har"]);
+        assert!(code == Some(2) && said.contains("--har needs the feature har"), "{said}");
+    }
+}
+
+/// Makes a folder that no other test and no other run uses.
+fn own_folder(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("handclasp-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

@@ -226,6 +226,7 @@ fn is_pure(name: &str) -> bool {
         "connect/socket_path.rs",
         "connect/spread.rs",
         "exchange/timeout.rs",
+        "har/date.rs",
         "redirect.rs",
         "resolver/cache.rs",
         "resolver/search.rs",
@@ -253,6 +254,7 @@ const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer
 /// leaves.
 const BELOW: &[(&str, &[&str])] = &[
     ("tower", &["body", "client"]),
+    ("har", &["record"]),
     // The modules `client`, `config` and `request` use each other.
     (
         "client",

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 server on this machine for the examples. The server uses hyper, on a thread and a runtime of its own.
 //!
 //! The server has these paths: `/hello`, `/bytes/N` (N bytes with a Content-Length), `/chunked/N` (N bytes in chunks),
-//! `/slow/MS` (an answer after MS milliseconds), and `/echo` (the content of the request).
+//! `/slow/MS` (an answer after MS milliseconds, with a `Server-Timing` field), and `/echo` (the content of the request).
 
 use std::convert::Infallible;
 use std::io;
@@ -9,10 +9,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -104,8 +104,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Content>, Infalli
         ("bytes", Some(size)) => Content::filler(size, true),
         ("chunked", Some(size)) => Content::filler(size, false),
         ("slow", Some(ms)) => {
+            let started = Instant::now();
             tokio::time::sleep(Duration::from_millis(ms)).await;
-            Content::new("here at last\n")
+            let worked = format!("sleep;dur={:.3}", started.elapsed().as_secs_f64() * 1e3);
+            let mut response = Response::new(Content::new("here at last\n"));
+            response.headers_mut().extend(worked.parse().map(|worked| (SERVER_TIMING, worked)));
+            return Ok(response);
         }
         ("echo", None) => match Limited::new(request.into_body(), ECHO_LIMIT).collect().await {
             Ok(body) => Content::new(body.to_bytes()),
@@ -165,4 +169,5 @@ impl Body for Content {
 }
 
 static FILLER: [u8; 16 * 1024] = [b'.'; 16 * 1024];
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const ECHO_LIMIT: usize = 16 << 20;

@@ -20,7 +20,11 @@ const SECRET_KEYS: [&str; 7] = [
 
 /// Returns a URI without its user and password. The values of keys that sign a URL are replaced by `REDACTED`.
 pub(crate) fn redacted(uri: &Uri) -> String {
-    let text = without_credentials(uri).to_string();
+    without_signature(without_credentials(uri).to_string())
+}
+
+/// Returns the text of a URL in which `REDACTED` replaces the values of keys that sign the URL.
+pub(crate) fn without_signature(text: String) -> String {
     let Some((path, query)) = text.split_once('?') else { return text };
     if !query.split('&').any(|pair| is_secret(key(pair))) {
         return text;

@@ -54,6 +54,8 @@ mod form;
     feature = "zstd"
 ))]
 mod from_reqwest;
+#[cfg(feature = "har")]
+mod har;
 mod hazards;
 mod hooks;
 #[cfg(feature = "proxy")]

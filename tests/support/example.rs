@@ -15,6 +15,7 @@ pub fn build(name: &str) -> PathBuf {
         ("rustls", cfg!(feature = "rustls")),
         ("aws-lc-rs", cfg!(feature = "aws-lc-rs")),
         ("webpki-roots", cfg!(feature = "webpki-roots")),
+        ("har", cfg!(feature = "har")),
         ("json", cfg!(feature = "json")),
         ("form", cfg!(feature = "form")),
         ("query", cfg!(feature = "query")),

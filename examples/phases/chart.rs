@@ -1,0 +1,303 @@
+//! The waterfall and the table of times in a terminal of 80 columns.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::exchange::Exchange;
+use crate::svg::{Tone, time};
+
+/// The exchanges of a connection, each with its number. The exchanges without a connection are one group.
+pub(crate) type Group<'a> = (Option<u64>, Vec<(usize, &'a Exchange)>);
+
+/// Groups exchanges by connection. Groups and exchanges stand in the order of their starts.
+pub(crate) fn groups(exchanges: &[Exchange]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for (number, exchange) in (1..).zip(exchanges) {
+        match groups.iter_mut().find(|(connection, _)| *connection == exchange.connection) {
+            Some((_, group)) => group.push((number, exchange)),
+            None => groups.push((exchange.connection, vec![(number, exchange)])),
+        }
+    }
+    groups
+}
+
+/// Draws a row for each exchange, and the legend. Writing into a `String` does not fail.
+pub(crate) fn waterfall(exchanges: &[Exchange], is_coloured: bool) -> String {
+    let end = exchanges.iter().map(Exchange::end).max().unwrap_or_default();
+    let scale = time(end);
+    let mut text = format!("{:LEFT$}0{scale:>1$}\n", "", CELLS - 1);
+    let mut used = Vec::new();
+    for (connection, group) in groups(exchanges) {
+        let origin = group.first().map(|(_, exchange)| shortened(&exchange.origin, 60)).unwrap_or_default();
+        let _ = match connection {
+            Some(id) => writeln!(text, "connection {id} to {origin}"),
+            None => writeln!(text, "no connection"),
+        };
+        for (number, exchange) in group {
+            let status = exchange.status.map_or_else(|| "---".into(), |status| status.to_string());
+            let name = shortened(&exchange.name, NAME);
+            let took = time(exchange.timings.total);
+            let _ = write!(text, "{number:>3} {name:<NAME$} {status} {took:>7} ");
+            let cells = bar(exchange, end);
+            used.extend(cells.iter().copied());
+            paint(&mut text, &cells, is_coloured);
+            text.push('\n');
+            if let Some(failure) = &exchange.failure {
+                let _ = writeln!(text, "    {}", shortened(failure, WIDTH - 4));
+            }
+            let metrics = exchange.server.iter().filter_map(|metric| Some((&metric.name, metric.duration?)));
+            let metrics: Vec<_> = metrics.map(|(name, took)| format!("{name} {}", time(took))).collect();
+            if !metrics.is_empty() {
+                let line = format!("the server says: {}", metrics.join(", "));
+                let _ = writeln!(text, "    {}", shortened(&line, WIDTH - 4));
+            }
+        }
+    }
+    text + &legend(&used, is_coloured)
+}
+
+/// Returns the cells of an exchange. Each cell stands for a part of the time axis, and shows the phase that takes most of
+/// this part. An exchange has at least one cell.
+fn bar(exchange: &Exchange, end: Duration) -> Vec<Cell> {
+    let cell = end.as_secs_f64().max(f64::MIN_POSITIVE) / CELLS as f64;
+    let phases = exchange.phases();
+    let worked = exchange.server_worked();
+    let mut cells = vec![Cell::Empty; CELLS];
+    for (nth, place) in cells.iter_mut().enumerate() {
+        let (from, to) = (nth as f64 * cell, (nth + 1) as f64 * cell);
+        let overlap =
+            |start: Duration, end: Duration| end.as_secs_f64().min(to) - start.as_secs_f64().max(from);
+        let mut most = cell / 2.0;
+        for phase in &phases {
+            let length = overlap(phase.start, phase.end);
+            if length > 0.0 && (*place == Cell::Empty || length > most) && length >= cell / 4.0 {
+                (*place, most) = (Cell::Phase(phase.tone), length);
+            }
+        }
+        let is_server = worked.is_some_and(|(start, end)| overlap(start, end) >= cell / 2.0);
+        if is_server && *place == Cell::Phase(Tone::Wait) {
+            *place = Cell::Server;
+        }
+    }
+    let place = |at: Duration| ((at.as_secs_f64() / cell) as usize).min(CELLS - 1);
+    if cells.iter().all(|cell| *cell == Cell::Empty) {
+        let longest = phases.iter().max_by_key(|phase| phase.end - phase.start);
+        cells[place(exchange.start)] = longest.map_or(Cell::Failure, |phase| Cell::Phase(phase.tone));
+    }
+    if exchange.failure.is_some() {
+        cells[place(exchange.end())] = Cell::Failure;
+    }
+    cells
+}
+
+/// A place of a bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    Empty,
+    Phase(Tone),
+    /// The part of `wait` in which the server worked.
+    Server,
+    /// The place at which the exchange failed.
+    Failure,
+}
+
+/// All cells that a legend explains, in its order.
+const EXPLAINED: [Cell; 10] = [
+    Cell::Phase(Tone::Queue),
+    Cell::Phase(Tone::Dns),
+    Cell::Phase(Tone::Tcp),
+    Cell::Phase(Tone::Proxy),
+    Cell::Phase(Tone::Tls),
+    Cell::Phase(Tone::Send),
+    Cell::Phase(Tone::Wait),
+    Cell::Server,
+    Cell::Phase(Tone::Receive),
+    Cell::Failure,
+];
+
+impl Cell {
+    /// Returns the character of the cell, its colour, and its name in the legend.
+    fn look(self) -> (char, &'static str, &'static str) {
+        match self {
+            Self::Empty => (' ', "", ""),
+            Self::Server => ('=', "\x1b[94m", "server works"),
+            Self::Failure => ('!', "\x1b[31m", "failed"),
+            Self::Phase(tone) => {
+                let (letter, colour) = match tone {
+                    Tone::Queue => ('.', "\x1b[90m"),
+                    Tone::Dns => ('d', "\x1b[35m"),
+                    Tone::Tcp => ('o', "\x1b[33m"),
+                    Tone::Proxy => ('x', "\x1b[33m"),
+                    Tone::Tls => ('%', "\x1b[95m"),
+                    Tone::Send => ('>', "\x1b[36m"),
+                    Tone::Wait => ('-', "\x1b[34m"),
+                    _ => ('#', "\x1b[32m"),
+                };
+                (letter, colour, tone.name())
+            }
+        }
+    }
+}
+
+fn paint(text: &mut String, cells: &[Cell], is_coloured: bool) {
+    let mut colour = "";
+    for cell in cells {
+        let (letter, next, _) = cell.look();
+        if is_coloured && next != colour {
+            text.push_str(if next.is_empty() { RESET } else { next });
+            colour = next;
+        }
+        text.push(letter);
+    }
+    if !colour.is_empty() {
+        text.push_str(RESET);
+    }
+}
+
+/// Explains the cells that were drawn, in lines that fit into the width.
+fn legend(used: &[Cell], is_coloured: bool) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for cell in EXPLAINED.iter().filter(|cell| used.contains(cell)) {
+        let (_, _, name) = cell.look();
+        let width = name.chars().count() + 4;
+        if column == 0 || column + width > WIDTH {
+            text.push('\n');
+            column = 0;
+        }
+        paint(&mut text, &[*cell], is_coloured);
+        let _ = write!(text, " {name}  ");
+        column += width;
+    }
+    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// Writes the time of each phase of each exchange.
+pub(crate) fn table(exchanges: &[Exchange]) -> String {
+    let tones =
+        [Tone::Queue, Tone::Dns, Tone::Tcp, Tone::Proxy, Tone::Tls, Tone::Send, Tone::Wait, Tone::Receive];
+    let mut text = String::from("\n  #");
+    tones.iter().for_each(|tone| _ = write!(text, " {:>8}", tone.name()));
+    for (number, exchange) in (1..).zip(exchanges) {
+        let phases = exchange.phases();
+        let _ = write!(text, "\n{number:>3}");
+        for tone in tones {
+            let took =
+                phases.iter().find(|phase| phase.tone == tone).map(|phase| time(phase.end - phase.start));
+            let _ = write!(text, " {:>8}", took.unwrap_or_else(|| "-".into()));
+        }
+    }
+    text + "\n"
+}
+
+/// Returns the start of a text that is too long, with two dots.
+fn shortened(text: &str, width: usize) -> String {
+    // A control character could change the terminal.
+    let shown = text.chars().map(|letter| if letter.is_control() { '?' } else { letter });
+    match text.chars().count() <= width {
+        true => shown.collect(),
+        false => shown.take(width - 2).chain("..".chars()).collect(),
+    }
+}
+
+const WIDTH: usize = 80;
+/// Columns of a name: method and path.
+const NAME: usize = 20;
+/// Columns before the bar: number, name, status, time.
+const LEFT: usize = 3 + 1 + NAME + 1 + 3 + 1 + 7 + 1;
+/// Number of cells of a bar.
+const CELLS: usize = WIDTH - LEFT;
+const RESET: &str = "\x1b[0m";
+
+#[cfg(test)]
+mod tests {
+    use handclasp::Timings;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Returns an exchange that waits for `wait` milliseconds on a connection.
+    fn exchange(connection: u64, start: u32, wait: u32) -> Exchange {
+        let mut timings = Timings::default();
+        (timings.wait, timings.total) = (wait * MS, wait * MS);
+        let origin = format!("http://h{connection}.test");
+        let (connection, start) = (Some(connection), start * MS);
+        Exchange {
+            name: "GET /".into(),
+            origin,
+            status: Some(200),
+            start,
+            timings,
+            connection,
+            ..Exchange::default()
+        }
+    }
+
+    /// Returns the columns of a line that have this character.
+    fn columns(line: &str, letter: char) -> Vec<usize> {
+        line.chars().enumerate().filter(|(_, found)| *found == letter).map(|(column, _)| column).collect()
+    }
+
+    #[test]
+    fn rows_are_grouped_by_connection_and_share_the_axis() {
+        let all = [exchange(1, 0, 10), exchange(2, 10, 11), exchange(1, 21, CELLS as u32 - 21)];
+        let text = waterfall(&all, false);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            (lines[1], lines[4]),
+            ("connection 1 to http://h1.test", "connection 2 to http://h2.test")
+        );
+        assert!(lines[2].starts_with("  1 GET / ") && lines[3].starts_with("  3 GET / "), "{text}");
+        let bars = [2, 5, 3].map(|line| columns(&lines[line][LEFT..], '-'));
+        assert_eq!(bars.iter().map(Vec::len).sum::<usize>(), CELLS, "{text}");
+        assert!(bars.concat().is_sorted(), "{text}");
+        assert!(text.ends_with("\n- wait\n") && !text.contains('\x1b'), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
+
+    #[test]
+    fn the_time_of_the_server_lies_within_wait() {
+        let mut exchange = exchange(1, 0, CELLS as u32);
+        let metrics = http::Response::builder().header("server-timing", "all;dur=21, db;dur=10, miss");
+        exchange.server = handclasp::Response::from(metrics.body("").unwrap()).server_timing();
+        let text = waterfall(&[exchange], false);
+        let row = text.lines().nth(2).unwrap();
+        assert_eq!((columns(row, '=').len(), columns(&row[LEFT..], '-').len()), (21, CELLS - 21), "{text}");
+        assert!(text.contains("    the server says: all 21 ms, db 10 ms\n"), "{text}");
+    }
+
+    #[test]
+    fn a_short_exchange_and_a_failure_have_a_cell() {
+        let mut failed = exchange(1, 90, 0);
+        (failed.status, failed.connection, failed.failure) = (None, None, Some("refused".into()));
+        let text = waterfall(&[exchange(1, 0, 100), exchange(2, 50, 0), failed], false);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[5..].contains(&"no connection") && lines.contains(&"    refused"), "{text}");
+        assert_eq!(text.matches('!').count(), 3, "a row without a phase, a failure, the legend: {text}");
+        assert!(waterfall(&[], false).lines().all(|line| line.len() <= WIDTH));
+    }
+
+    #[test]
+    fn names_cannot_change_the_terminal_and_colours_end() {
+        let mut long = exchange(1, 0, 10);
+        long.name = format!("GET /\x1b[31m{}", "x".repeat(100));
+        long.origin = long.name.clone();
+        let plain = waterfall(&[long], false);
+        assert!(
+            !plain.contains('\x1b') && plain.lines().all(|line| line.chars().count() <= WIDTH),
+            "{plain}"
+        );
+        let coloured = waterfall(&[exchange(1, 0, 10)], true);
+        assert_eq!(coloured.matches(RESET).count(), 2, "a row and the legend: {coloured:?}");
+        assert!(coloured.contains("\x1b[34m--") && !coloured.contains("\x1b[34m\x1b"), "{coloured:?}");
+    }
+
+    #[test]
+    fn the_table_has_each_phase() {
+        let text = table(&[exchange(1, 0, 10)]);
+        let lines: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        let lines: Vec<Vec<_>> = lines;
+        assert_eq!(lines[0], ["#", "queue", "DNS", "TCP", "proxy", "TLS", "send", "wait", "receive"]);
+        assert_eq!(lines[1], ["1", "-", "-", "-", "-", "-", "-", "10", "ms", "-"]);
+    }
+}
