@@ -451,7 +451,9 @@ impl ClientBuilder {
     /// ```
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
         if self.request.default_headers.len().saturating_add(headers.len()) > MOST_FIELDS {
-            self.error.get_or_insert(Error::request("there are too many default header fields: give fewer"));
+            self.error.get_or_insert_with(|| {
+                Error::request("there are too many default header fields: give fewer")
+            });
             return self;
         }
         self.request.default_headers.extend(headers);

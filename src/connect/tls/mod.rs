@@ -93,10 +93,8 @@ pub use self::identity::Identity;
 pub(crate) use self::identity::IdentityProvider;
 pub(crate) use self::info::Generation;
 pub use self::info::{TlsInfo, Version};
-#[cfg(all(not(feature = "rustls"), feature = "proxy"))]
-pub(crate) use self::no_tls::Loaded;
 #[cfg(not(feature = "rustls"))]
-pub(crate) use self::no_tls::{Secured, Tls, TlsConfig, TlsStream, client_refused};
+pub(crate) use self::no_tls::{Loaded, Secured, Tls, TlsConfig, TlsStream, client_refused};
 #[cfg(feature = "rustls")]
 pub use self::rustls_0_23::Backend;
 #[cfg(feature = "rustls")]
