@@ -184,7 +184,7 @@ impl<'a> Attempts<'a> {
             Some(wait) => Ok(Err(wait)),
             None => {
                 let request = || self.early(exchange);
-                self.call.env.pool.checkout_with(self.route, self.fresh, None, began, request)
+                self.call.env.pool.checkout_with(self.route, self.fresh, None, began, &request)
             }
         };
         let acquired = match found {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::attempt::{Connection, Expectation};
-use super::timeout::Waits;
+use super::timeout::{Deadline, Waits};
 use super::{Exchange, Failure};
 use crate::error::{Error, ErrorKind};
 use crate::time;
@@ -18,13 +18,17 @@ impl Exchange {
     #[inline]
     pub(super) fn check_deadline(&self) -> Result<(), Failure> {
         match self.deadline {
-            Some(deadline) if time::now() >= deadline.at => {
-                let due = Waits { total: Some(deadline), ..Waits::default() }.due(&self.timeouts);
-                let error = || Error::request("no deadline");
-                Err(due.map_or_else(error, |due| due.error(self.attempt.phase())).into())
-            }
+            Some(deadline) if time::now() >= deadline.at => Err(self.overdue(deadline)),
             _ => Ok(()),
         }
+    }
+
+    /// Returns the failure of an exchange whose total deadline has passed.
+    #[cold]
+    fn overdue(&self, deadline: Deadline) -> Failure {
+        let due = Waits { total: Some(deadline), ..Waits::default() }.due(&self.timeouts);
+        let error = || Error::request("no deadline");
+        due.map_or_else(error, |due| due.error(self.attempt.phase())).into()
     }
 
     /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if that deadline has

@@ -141,20 +141,38 @@ impl PoolInner {
         fresh: Option<Duration>,
         now: Instant,
     ) -> Result<Lease, Wait> {
-        let mut lease = taken?;
-        loop {
-            let reason = match lease.held() {
-                Some((conn, _)) if conn.has_dozed(now) && self.has_slept_since(conn.used_at, now) => {
-                    DropReason::Suspended
-                }
-                Some((conn, fixed)) => match self.unwanted(conn, fixed) {
-                    Some(reason) => reason,
-                    None => return Ok(lease),
-                },
-                None => return Ok(lease),
-            };
-            lease = lease.swap(reason, fresh)?;
+        match taken.as_ref().ok().and_then(|lease| self.unfit(lease, now)) {
+            None => taken,
+            Some(reason) => self.admit_another(taken?, reason, fresh, now),
         }
+    }
+
+    /// Swaps a connection that may not be used any more, until a connection may be used.
+    #[cold]
+    fn admit_another(
+        self: &Arc<Self>,
+        mut lease: Lease,
+        mut reason: DropReason,
+        fresh: Option<Duration>,
+        now: Instant,
+    ) -> Result<Lease, Wait> {
+        loop {
+            lease = lease.swap(reason, fresh)?;
+            match self.unfit(&lease, now) {
+                None => return Ok(lease),
+                Some(next) => reason = next,
+            }
+        }
+    }
+
+    /// Returns the reason for which a connection may not be used any more, or `None` if it may be used.
+    #[inline]
+    fn unfit(self: &Arc<Self>, lease: &Lease, now: Instant) -> Option<DropReason> {
+        let (conn, fixed) = lease.held()?;
+        if conn.has_dozed(now) && self.has_slept_since(conn.used_at, now) {
+            return Some(DropReason::Suspended);
+        }
+        self.unwanted(conn, fixed)
     }
 
     /// Whether the machine was suspended since the last call. After a suspension, closes the idle connections, because

@@ -167,7 +167,7 @@ impl Pool {
         again: Option<&Wait>,
         now: Instant,
     ) -> Result<Result<Lease, Wait>, Error> {
-        self.checkout_with(route, fresh, again, now, || None)
+        self.checkout_with(route, fresh, again, now, &|| None)
     }
 
     /// Returns a lease or a wait, as [`checkout`](Self::checkout) does. If the request has to wait, `request` returns the
@@ -178,7 +178,7 @@ impl Pool {
         fresh: Option<Duration>,
         again: Option<&Wait>,
         now: Instant,
-        request: impl FnOnce() -> Option<FirstBytes>,
+        request: &dyn Fn() -> Option<FirstBytes>,
     ) -> Result<Result<Lease, Wait>, Error> {
         let runtime = Runtime::current()?;
         let mut made = None;
