@@ -1,5 +1,6 @@
 //! An example that captures its own requests, and prints their packets as textbooks draw them: first for requests on new
-//! connections, and then for requests on one kept connection.
+//! connections, then for requests on one kept connection, and then for requests that the third packet of the handshake
+//! carries.
 //!
 //! Run the example by `cargo run --release --example handshake_on_the_wire -- [-n REQUESTS] [--rtt MILLISECONDS]`. The example
 //! needs Linux. The example makes a network namespace and a link with a round-trip time. Where this is not allowed, the
@@ -40,6 +41,11 @@ const PARTS: &[Part] = &[
         settings: |builder| builder.max_idle_per_host(0),
     },
     Part { title: "all on one kept connection", name: "one kept connection", settings: |builder| builder },
+    Part {
+        title: "each on a new connection, whose third packet carries the request",
+        name: "request on ACK",
+        settings: |builder| builder.max_idle_per_host(0).request_on_ack(true),
+    },
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

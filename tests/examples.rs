@@ -102,7 +102,7 @@ fn the_example_on_the_wire_counts_handshakes() {
         packets.filter(|line| line.split_whitespace().any(|word| word == flags)).count()
     };
     // An acknowledgment may come alone, so that only these packets have a number that is known.
-    for (part, handshakes) in [(parts[0], 4), (parts[1], 1)] {
+    for (part, handshakes) in [(parts[0], 4), (parts[1], 1), (parts[2], 4)] {
         assert_eq!([count(part, "SYN"), count(part, "SYN,ACK")], [handshakes; 2], "{text}");
         let carrying = |start: &str| part.lines().filter(|line| line.contains(start)).count();
         assert_eq!([carrying("  GET /hello"), carrying("  HTTP/1.1 200")], [4; 2], "{text}");
@@ -113,6 +113,13 @@ fn the_example_on_the_wire_counts_handshakes() {
     assert_eq!((new[0], new[2], new[3]), (4, 8, 8), "connections, packets with content, round trips");
     assert_eq!((kept[0], kept[2], kept[3]), (1, 8, 5), "connections, packets with content, round trips");
     assert!(kept[1] < new[1], "a kept connection needs fewer packets");
+    let on_ack = summary("request on ACK ");
+    assert_eq!(
+        (on_ack[0], on_ack[2], on_ack[3]),
+        (4, 8, 8),
+        "connections, packets with content, round trips"
+    );
+    assert!(on_ack[1] < new[1], "the acknowledgment and the request are one packet");
 }
 
 /// The example draws a row for each request, and writes the same requests into its files.
