@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::EXPECT;
@@ -90,11 +90,12 @@ impl Call<'_> {
     /// Begins the request's trace. Returns the exchange that all attempts and hops share.
     #[inline]
     pub(super) fn open(&self, body: Body, port: u16) -> Exchange {
-        let Call { env, method, uri, settings, .. } = self;
+        let Call { env, settings, .. } = self;
         let now = time::now();
-        let (template, hook) = (settings.template.as_ref(), env.request.on_exchange.as_ref());
-        let sending = Sending { method, uri, port, template: template.map(UrlTemplate::as_str), hook };
-        let trace = RequestTrace::begin(&sending, now);
+        let trace = match env.request.on_exchange.is_some() || RequestTrace::has_subscriber() {
+            false => RequestTrace::unwatched(now),
+            true => self.begin_watched(port, now),
+        };
         let total = settings.timeout.or(env.request.timeout).flatten();
         let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
         let has_total = deadline.is_some();
@@ -103,6 +104,15 @@ impl Call<'_> {
             Some(own) => own.exchange.or(env.exchange.timeouts, has_total),
         };
         Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
+    }
+
+    /// Begins the trace of a request that a subscriber or a function of the caller may watch.
+    #[cold]
+    fn begin_watched(&self, port: u16, now: Instant) -> RequestTrace {
+        let Call { env, method, uri, settings, .. } = self;
+        let (template, hook) = (settings.template.as_ref(), env.request.on_exchange.as_ref());
+        let sending = Sending { method, uri, port, template: template.map(UrlTemplate::as_str), hook };
+        RequestTrace::begin(&sending, now)
     }
 }
 

@@ -32,6 +32,7 @@ use crate::timings::Timings;
 pub struct ExchangeRecord {
     method: Method,
     uri: Uri,
+    port: u16,
     url_template: Option<String>,
     target: String,
     resend_count: u32,
@@ -98,6 +99,16 @@ impl ExchangeRecord {
     /// password, and with `REDACTED` in place of each value that signs the URL.
     pub fn redacted_url(&self) -> String {
         redacted(&self.uri)
+    }
+
+    /// Returns the host of the URL, as the field `server.address` of spans shows it: an IPv6 address has no brackets.
+    pub fn server_address(&self) -> &str {
+        server_address(&self.uri)
+    }
+
+    /// Returns the port of the URL, or the default port of its scheme.
+    pub fn server_port(&self) -> u16 {
+        self.port
     }
 
     /// Returns the template of the URL: see [`RequestBuilder::url_template`](crate::RequestBuilder::url_template). `None`
@@ -242,6 +253,7 @@ impl ExchangeRecord {
         Self {
             method: sending.method.clone(),
             uri: without_credentials(sending.uri),
+            port: sending.port,
             url_template: sending.template.map(Into::into),
             target: String::new(),
             resend_count,
@@ -313,6 +325,12 @@ fn field(line: &[u8], fields: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
     Some((name, value))
 }
 
+/// Returns the host of a URI. An IPv6 address has no brackets.
+pub(super) fn server_address(uri: &Uri) -> &str {
+    let host = uri.host().unwrap_or_default();
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 /// Returns the `error.type` of an attempt, or `None` if the attempt was a success.
 pub(super) fn error_type(status: Option<StatusCode>, outcome: ExchangeOutcome) -> Option<Cow<'static, str>> {
     match (status, outcome) {
@@ -372,5 +390,62 @@ impl OnExchange {
 impl fmt::Debug for OnExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OnExchange")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a record of a request to this URL, before its head was encoded.
+    fn record(url: &str) -> ExchangeRecord {
+        let (method, uri) = (Method::GET, url.parse().unwrap());
+        let sending = Sending { method: &method, uri: &uri, port: 81, template: None, hook: None };
+        ExchangeRecord::new(&sending, 0, None)
+    }
+
+    #[test]
+    fn the_encoded_head_is_read_and_secrets_are_marked() {
+        let mut fields = HeaderMap::new();
+        let mut key = HeaderValue::from_static("hunter2");
+        key.set_sensitive(true);
+        fields.append("x-key", key);
+        let mut record = record("http://me:hunter2@[::1]:81/x?sig=hunter2");
+        let head = b"GET /x?sig=hunter2 HTTP/1.1\r\nHost: [::1]:81\r\nX-Key: hunter2\r\nAuthorization: \
+            Bearer hunter2\r\na: 1\r\na: 2\r\nempty:\r\n\r\n";
+        record.set_head(head, &fields);
+        assert_eq!((record.target(), record.request_head_size()), ("/x?sig=hunter2", head.len() as u64));
+        let headers = record.request_headers();
+        assert_eq!(
+            (&headers["host"], &headers["empty"]),
+            (&"[::1]:81".parse().unwrap(), &"".parse().unwrap())
+        );
+        assert_eq!(headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        for (name, is_sensitive) in [("x-key", true), ("authorization", true), ("host", false)] {
+            assert_eq!(headers[name].is_sensitive(), is_sensitive, "{name}");
+        }
+        assert_eq!((record.server_address(), record.server_port()), ("::1", 81));
+        assert_eq!(record.redacted_url(), "http://[::1]:81/x?sig=REDACTED");
+        let shown = format!("{record:?} {record:#?} {headers:?}");
+        assert!(!shown.contains("hunter2"), "A-77: {shown}");
+    }
+
+    #[test]
+    fn the_type_of_an_error_is_the_status_or_the_kind() {
+        use ExchangeOutcome::{Cancelled, Complete, Failed};
+
+        for (status, outcome, expected) in [
+            (Some(200), Complete, None),
+            (Some(302), Complete, None),
+            (Some(404), Complete, Some("404")),
+            (Some(500), Failed(ErrorKind::ConnectionLost), Some("500")),
+            (Some(400), Cancelled, Some("400")),
+            (Some(200), Failed(ErrorKind::ConnectionLost), Some("ConnectionLost")),
+            (None, Failed(ErrorKind::Dns), Some("Dns")),
+            (None, Cancelled, Some("cancelled")),
+        ] {
+            let status = status.map(|status| StatusCode::from_u16(status).unwrap());
+            assert_eq!(error_type(status, outcome).as_deref(), expected);
+        }
     }
 }

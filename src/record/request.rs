@@ -73,8 +73,19 @@ struct End {
 }
 
 impl RequestTrace {
-    /// Begins the trace of a request, whose first attempt asks for a connection.
+    /// Whether a subscriber may want the spans of requests.
     #[inline]
+    pub(crate) fn has_subscriber() -> bool {
+        LevelFilter::current() >= LevelFilter::INFO
+    }
+
+    /// Begins the trace of a request that nothing watches.
+    #[inline]
+    pub(crate) fn unwatched(now: Instant) -> Self {
+        Self { timeline: Timeline::new(now), watched: None }
+    }
+
+    /// Begins the trace of a request, whose first attempt asks for a connection.
     pub(crate) fn begin(sending: &Sending<'_>, now: Instant) -> Self {
         Self { timeline: Timeline::new(now), watched: Watch::begin(sending, 0, None, now) }
     }
@@ -330,21 +341,8 @@ impl Drop for RequestTrace {
 
 impl Watch {
     /// Begins to watch an attempt. Returns `None` if nothing wants to know of it.
-    #[inline]
-    fn begin(
-        sending: &Sending<'_>,
-        resends: u32,
-        cause: Option<ResendCause>,
-        now: Instant,
-    ) -> Option<Box<Self>> {
-        if sending.hook.is_none() && LevelFilter::current() < LevelFilter::INFO {
-            return None;
-        }
-        Self::begin_wanted(sending, resends, cause, now)
-    }
-
     #[cold]
-    fn begin_wanted(
+    fn begin(
         sending: &Sending<'_>,
         resends: u32,
         cause: Option<ResendCause>,

@@ -12,6 +12,7 @@ use http::{Method, StatusCode, Version};
 use tracing::Span;
 use tracing::field::Empty;
 
+use super::exchange::server_address;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
@@ -32,7 +33,6 @@ impl Spans {
     /// Starts the span `http.request` and the phase `queue`. Returns `None` if no subscriber wants the span.
     pub(super) fn begin(sending: &Sending<'_>, resends: u32, now: Instant) -> Option<Self> {
         let Sending { method, uri, port, template, .. } = *sending;
-        let host = uri.host().unwrap_or_default();
         let (known, original) = known(method);
         let request = tracing::info_span!(
             target: TARGET,
@@ -44,7 +44,7 @@ impl Spans {
             http.request.method_original = original,
             url.full = redacted(uri),
             url.template = template,
-            server.address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host),
+            server.address = server_address(uri),
             server.port = port,
             network.peer.address = Empty,
             network.peer.port = Empty,
