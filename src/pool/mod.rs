@@ -44,7 +44,7 @@ use self::inner::PoolInner;
 use self::key::{Key, RouteRef};
 use self::lease::Lease;
 #[cfg_attr(not(feature = "otel"), allow(unused_imports, reason = "nothing measures a pool"))]
-pub(crate) use self::observer::{Counted, Observer, OpenConnections};
+pub(crate) use self::observer::{Counted, Observer};
 use self::policy::actions::{Action, Checkout};
 use self::policy::kinds::Kinds;
 pub use self::policy::reasons::DropReason;

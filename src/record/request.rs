@@ -349,7 +349,11 @@ impl Watch {
         now: Instant,
     ) -> Option<Box<Self>> {
         let spans = Spans::begin(sending, resends, now);
-        let record = |hook: &OnExchange| (hook.clone(), ExchangeRecord::new(sending, resends, cause));
+        let record = |hook: &OnExchange| {
+            let record = ExchangeRecord::new(sending, resends, cause);
+            hook.begin(&record);
+            (hook.clone(), record)
+        };
         let recording = sending.hook.map(record);
         let is_wanted = spans.is_some() || recording.is_some();
         is_wanted.then(|| Box::new(Self { started: now, status: None, spans, recording }))

@@ -150,7 +150,7 @@ impl Spans {
 }
 
 /// Returns the method if the conventions know it, and the method as it was sent if they do not.
-fn known(method: &Method) -> (Option<&str>, Option<&str>) {
+pub(crate) fn known(method: &Method) -> (Option<&str>, Option<&str>) {
     let is_known = matches!(
         *method,
         Method::GET
