@@ -227,8 +227,13 @@ fn observe_connections(meter: &Meter, pools: Weak<Pools>) {
         for (server, counts) in pools.count() {
             for (state, count) in ["idle", "active"].into_iter().zip(counts) {
                 let [scheme, address, port] = server.attributes();
-                let attributes =
-                    [scheme, address, port, connection_version(), KeyValue::new("http.connection.state", state)];
+                let attributes = [
+                    scheme,
+                    address,
+                    port,
+                    connection_version(),
+                    KeyValue::new("http.connection.state", state),
+                ];
                 observer.observe(i64::try_from(count).unwrap_or(i64::MAX), &attributes);
             }
         }
@@ -304,8 +309,7 @@ const LATENCIES: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// Bounds of the buckets of connection durations in seconds, which the conventions name.
-const LIFETIMES: [f64; 14] =
-    [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+const LIFETIMES: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
 /// Bounds of the buckets of content sizes in bytes: powers of 4, from 256 B to 256 MiB. The conventions name none.
 const SIZES: [f64; 11] = [

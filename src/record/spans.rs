@@ -16,7 +16,7 @@ use super::exchange::server_address;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
-use crate::trace::{SpanId, TARGET, record_elapsed};
+use crate::trace::{SpanId, TARGET, int, record_elapsed};
 
 /// The span `http.request`, and the span of the phase that is running.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ impl Spans {
             url.full = redacted(uri),
             url.template = template,
             server.address = server_address(uri),
-            server.port = port,
+            server.port = int(port),
             network.peer.address = Empty,
             network.peer.port = Empty,
             network.protocol.version = Empty,
             http.response.status_code = Empty,
             error.type = Empty,
-            http.request.resend_count = (resends > 0).then_some(resends),
+            http.request.resend_count = (resends > 0).then(|| int(resends)),
             handclasp.connection.id = Empty,
             handclasp.connection.reused = Empty,
             handclasp.connection.close_reason = Empty,
@@ -88,12 +88,12 @@ impl Spans {
     pub(super) fn assigned(&mut self, connection: &ConnectionInfo, now: Instant) {
         self.follow(connection.setup_span());
         self.request
-            .record("handclasp.connection.id", connection.id())
+            .record("handclasp.connection.id", int(connection.id()))
             .record("handclasp.connection.reused", connection.is_reused());
         if let Some(peer) = connection.peer_addr() {
             self.request
                 .record("network.peer.address", tracing::field::display(peer.ip()))
-                .record("network.peer.port", peer.port());
+                .record("network.peer.port", int(peer.port()));
         }
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.request, "send", bytes = Empty, elapsed_ns = Empty,
@@ -102,7 +102,7 @@ impl Spans {
     }
 
     pub(super) fn sent(&mut self, sent: u64, now: Instant) {
-        self.phase.record("bytes", sent);
+        self.phase.record("bytes", int(sent));
         let span = tracing::debug_span!(target: TARGET, parent: &self.request, "wait", elapsed_ns = Empty);
         self.next(span, now);
     }
@@ -110,7 +110,7 @@ impl Spans {
     pub(super) fn head(&mut self, status: StatusCode, version: Version, now: Instant) {
         let version = if version == Version::HTTP_10 { "1.0" } else { "1.1" };
         self.request
-            .record("http.response.status_code", status.as_u16())
+            .record("http.response.status_code", int(status.as_u16()))
             .record("network.protocol.version", version);
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.request, "receive", bytes = Empty, elapsed_ns = Empty,
@@ -127,7 +127,7 @@ impl Spans {
         now: Instant,
     ) {
         if let Some(received) = received {
-            self.phase.record("bytes", received);
+            self.phase.record("bytes", int(received));
         }
         if let Some(close) = close {
             self.request.record("handclasp.connection.close_reason", close);

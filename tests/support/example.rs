@@ -24,6 +24,7 @@ pub fn build(name: &str) -> PathBuf {
         ("deflate", cfg!(feature = "deflate")),
         ("brotli", cfg!(feature = "brotli")),
         ("zstd", cfg!(feature = "zstd")),
+        ("otel", cfg!(feature = "otel")),
         ("tower", cfg!(feature = "tower")),
         ("test-util", cfg!(feature = "test-util")),
     ] {
