@@ -109,9 +109,9 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trees {
 }
 
 impl tracing::field::Visit for Node {
-    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
+    fn record_i64(&mut self, field: &tracing::field::Field, value: i64) {
         if field.name() == "elapsed_ns" {
-            self.elapsed = Duration::from_nanos(value);
+            self.elapsed = Duration::from_nanos(value.unsigned_abs());
         } else {
             self.record_debug(field, &value);
         }

@@ -178,8 +178,8 @@ impl RequestTrace {
     }
 
     /// Runs `work` within the span `http.request`, if a subscriber wants it.
-    pub(crate) fn entered(&self, work: impl FnOnce()) {
-        match self.watched.as_ref().and_then(|watched| watched.spans.as_ref()) {
+    pub(crate) fn entered(&mut self, work: impl FnOnce()) {
+        match self.spans() {
             Some(spans) => spans.entered(work),
             None => work(),
         }

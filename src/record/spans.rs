@@ -22,6 +22,8 @@ use crate::trace::{SpanId, TARGET, int, record_elapsed};
 #[derive(Debug)]
 pub(super) struct Spans {
     request: Span,
+    /// Whether the attempt's span was entered.
+    was_entered: bool,
     started: Instant,
     phase: Span,
     phase_started: Instant,
@@ -60,8 +62,14 @@ impl Spans {
         if request.is_disabled() {
             return None;
         }
-        let mut spans =
-            Self { request, started: now, phase: Span::none(), phase_started: now, links: Vec::new() };
+        let mut spans = Self {
+            request,
+            was_entered: false,
+            started: now,
+            phase: Span::none(),
+            phase_started: now,
+            links: Vec::new(),
+        };
         let queue = tracing::debug_span!(
             target: TARGET, parent: &spans.request, "queue", waited = false, elapsed_ns = Empty,
         );
@@ -69,7 +77,8 @@ impl Spans {
         Some(spans)
     }
 
-    pub(super) fn entered(&self, work: impl FnOnce()) {
+    pub(super) fn entered(&mut self, work: impl FnOnce()) {
+        self.was_entered = true;
         self.request.in_scope(work);
     }
 
@@ -137,6 +146,10 @@ impl Spans {
         }
         self.next(Span::none(), now);
         record_elapsed(&self.request, self.started, now);
+        if self.was_entered {
+            // tracing-opentelemetry takes the latest exit of an entered span for its end.
+            self.request.in_scope(|| ());
+        }
     }
 
     /// Ends the running phase and begins the next phase.

@@ -1,5 +1,7 @@
 //! Spans as OpenTelemetry exports them: kinds, names, parents, links, status and attributes.
 
+use std::sync::{Arc, Mutex};
+
 use opentelemetry::Value;
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
@@ -180,4 +182,36 @@ async fn exported_spans_of_requests_without_an_answer_have_an_error_status() {
     assert_eq!((setups.len(), text(setups[0], "error.type").as_deref()), (2, Some("Connect")));
     assert_eq!((&setups[0].status, &setups[1].status), (&Status::error(""), &Status::Unset));
     assert_eq!(requests(&spans).len(), 2);
+}
+
+/// A propagator that runs in `on_request` gets the context of each attempt. The span of the attempt still lasts until the
+/// end of the response, although it was entered at its start.
+#[tokio::test]
+async fn a_hook_injects_the_context_of_each_attempt() {
+    use opentelemetry::trace::TraceContextExt;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    let server = Plain::start();
+    let exported = Exported::start();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    let client = Client::builder()
+        .on_request(move |_, _| {
+            kept.lock().unwrap().push(tracing::Span::current().context().span().span_context().clone());
+        })
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        finish(client.get(server.url("/slow/5")).send().await.unwrap()).await;
+    }
+    let spans = exported.take();
+    let requests = requests(&spans);
+    let ids: Vec<_> = requests.iter().map(|span| span.span_context.clone()).collect();
+    assert_eq!((ids.len(), &ids), (2, &*seen.lock().unwrap()));
+    for request in requests {
+        let children = spans.iter().filter(|span| span.parent_span_id == request.span_context.span_id());
+        let ends: Vec<_> = children.map(|child| child.end_time).collect();
+        assert_eq!(ends.len(), 4);
+        assert!(ends.iter().all(|end| *end <= request.end_time), "the phases lie within the attempt");
+    }
 }
