@@ -1,5 +1,5 @@
 //! The examples other than `fetch`, run as programs.
-#![cfg(any(feature = "otel", feature = "tower"))]
+#![cfg(any(all(feature = "otel", feature = "url"), feature = "tower"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

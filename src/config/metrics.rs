@@ -22,9 +22,10 @@ impl ClientBuilder {
     /// # Ok::<(), handclasp::Error>(())
     /// ```
     pub fn metrics(mut self, metrics: Metrics) -> Self {
-        self.request.on_exchange.get_or_insert_default().observe(metrics.attempts());
-        self.pool.observer = Some(metrics.pool());
-        self.on_lookup = Some(metrics.lookups());
+        let (attempts, pool, lookups) = metrics.observers();
+        self.request.on_exchange.get_or_insert_default().observe(attempts);
+        self.pool.observer = Some(pool);
+        self.on_lookup = Some(lookups);
         self
     }
 }

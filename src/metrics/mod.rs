@@ -23,20 +23,13 @@ use crate::resolver::OnLookup;
 pub struct Metrics(Arc<Instruments>);
 
 impl Metrics {
-    /// Returns what measures the attempts of a client.
-    pub(crate) fn attempts(&self) -> Arc<dyn record::Observer> {
-        self.0.clone()
-    }
-
-    /// Returns what measures the pool of a client.
-    pub(crate) fn pool(&self) -> Arc<dyn pool::Observer> {
-        self.0.clone()
-    }
-
-    /// Returns what measures the lookups of a client.
-    pub(crate) fn lookups(&self) -> OnLookup {
-        let instruments = self.0.clone();
-        OnLookup::new(move |name, took, error| instruments.looked_up(name, took, error))
+    /// Returns what measures the attempts, the pool and the lookups of a client.
+    pub(crate) fn observers(self) -> (Arc<dyn record::Observer>, Arc<dyn pool::Observer>, OnLookup) {
+        let Self(instruments) = self;
+        let attempts = instruments.clone();
+        let lookups = instruments.clone();
+        let lookups = OnLookup::new(move |name, took, error| lookups.looked_up(name, took, error));
+        (attempts, instruments, lookups)
     }
 }
 

@@ -240,7 +240,8 @@ fn observe_connections(meter: &Meter, pools: Weak<Pools>) {
     };
     let builder = meter.i64_observable_up_down_counter("http.client.open_connections");
     let builder = builder.with_description("Number of open connections.").with_unit("{connection}");
-    drop(builder.with_callback(read).build());
+    // The meter keeps the function, and the instrument has no other use.
+    let _ = builder.with_callback(read).build();
 }
 
 /// The server to which a connection leads. If a proxy forwards the requests, the proxy.
