@@ -211,7 +211,9 @@ impl Pools {
     /// Counts the idle and the active connections of each server.
     fn count(&self) -> BTreeMap<Server, [usize; 2]> {
         let mut counts = BTreeMap::new();
-        for open in self.lock().iter().flat_map(Counted::open) {
+        // The pools are counted without the lock, because the last reference to a pool may be dropped here.
+        let pools = self.lock().clone();
+        for open in pools.iter().flat_map(Counted::open) {
             let [idle, active] = counts.entry(Server::of(&open.route)).or_default();
             *idle += open.idle;
             *active += open.active;

@@ -21,6 +21,7 @@ pub(crate) trait Observer: fmt::Debug + Send + Sync {
 }
 
 /// A pool whose connections can be counted while the pool lives.
+#[derive(Clone)]
 pub(crate) struct Counted(Weak<PoolInner>);
 
 /// The number of open connections of one route.

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+#[cfg(feature = "proxy")]
+use handclasp::Proxy;
 use handclasp::{
     Answer, BoxError, Client, ClientBuilder, DropReason, ErrorKind, ExchangeRecord, Family, Resolve, Response,
 };
@@ -379,4 +381,81 @@ async fn each_lookup_is_counted_once() {
     client.pool().on_network_change();
     let _ = fetch("a").await;
     assert_eq!(meters.counts(LOOKUP)[0].1, 2, "the cache was emptied");
+}
+
+/// No attribute holds a path, a query, a user, a password or the value of a field.
+#[tokio::test(start_paused = true)]
+async fn a_77_no_attribute_shows_a_secret() {
+    let meters = Meters::new();
+    let peers = Peers::new(dying());
+    let client = builder(&peers, &meters).build().unwrap();
+    for _ in 0..2 {
+        let request = client.get("http://me:hunter2@a.test/hunter2?sig=hunter2").header("x-key", "hunter2");
+        finish(request.send().await.unwrap()).await;
+    }
+    client.pool().close_idle();
+    let read = format!("{:?}", meters.read());
+    assert!(read.contains("a.test") && !read.contains("hunter2"), "A-77: {read}");
+}
+
+/// An attempt has the address of the server, and the connection to a proxy that forwards requests has the proxy's.
+#[cfg(feature = "proxy")]
+#[tokio::test]
+async fn a_connection_to_a_forwarding_proxy_belongs_to_the_proxy() {
+    let proxy = Plain::start();
+    let meters = Meters::new();
+    let builder = Client::builder().proxy(Proxy::all(proxy.url("")).unwrap()).metrics(meters.metrics());
+    let client = builder.build().unwrap();
+    for origin in ["http://a.test/", "http://b.test/"] {
+        finish(within(20, client.get(origin).send()).await.unwrap()).await;
+    }
+    let attempts = meters.counts(DURATION);
+    assert_eq!(attempts.len(), 2, "{attempts:?}");
+    for (name, (attributes, _)) in ["a.test", "b.test"].into_iter().zip(&attempts) {
+        assert!(attributes.contains(&format!("server.address={name} server.port=80 ")), "{attributes}");
+    }
+    let server = format!("server.address=127.0.0.1 server.port={} url.scheme=http", proxy.address.port());
+    let idle = format!("http.connection.state=idle network.protocol.version=1.1 {server}");
+    let open: Vec<_> = meters.counts(OPEN).into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(open, counts([(&idle, 1)]));
+}
+
+/// An observer is called in the tasks of requests, so that a panic of the meter must not reach the request.
+#[tokio::test(start_paused = true)]
+async fn an_instrument_that_panics_costs_no_request_anything() {
+    use handclasp::opentelemetry_0_33::{self, opentelemetry::metrics as api};
+
+    struct Panics;
+
+    impl<T> api::SyncInstrument<T> for Panics {
+        fn measure(&self, _: T, _: &[opentelemetry::KeyValue]) {
+            panic!("the test makes this call panic");
+        }
+    }
+
+    struct Provider;
+
+    impl api::InstrumentProvider for Provider {
+        fn i64_up_down_counter(
+            &self,
+            _: api::InstrumentBuilder<'_, api::UpDownCounter<i64>>,
+        ) -> api::UpDownCounter<i64> {
+            api::UpDownCounter::new(Arc::new(Panics))
+        }
+
+        fn u64_counter(&self, _: api::InstrumentBuilder<'_, api::Counter<u64>>) -> api::Counter<u64> {
+            api::Counter::new(Arc::new(Panics))
+        }
+    }
+
+    let metrics = opentelemetry_0_33::metrics(&api::Meter::new(Arc::new(Provider)));
+    let peers = Peers::new(dying());
+    let client = Client::builder().connector(peers.connector()).metrics(metrics).build().unwrap();
+    for _ in 0..2 {
+        finish(client.get(URL).send().await.unwrap()).await;
+    }
+    client.pool().close_idle();
+    settle().await;
+    let total = client.pool().stats().total;
+    assert_eq!((total.closed_total(), total.idle, total.active), (2, 0, 0), "{total}");
 }
