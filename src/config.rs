@@ -8,6 +8,8 @@
 mod base;
 mod handshake;
 mod hooks;
+#[cfg(feature = "otel")]
+mod metrics;
 mod network;
 #[cfg(feature = "proxy")]
 mod proxies;
@@ -37,7 +39,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
 use crate::pool::{IdleConnection, PoolConfig};
-use crate::resolver::{Overrides, Resolve, Resolver, Ttl};
+use crate::resolver::{OnLookup, Overrides, Resolve, Resolver, Ttl};
 
 /// Builds a [`Client`]. The page on [defaults](crate::manual::defaults) lists the default of each setting and its reason.
 /// The page on [limits](crate::manual::limits) says how to choose limits and timeouts.
@@ -66,6 +68,8 @@ pub struct ClientBuilder {
     overrides: Overrides,
     resolver: Option<SharedResolver>,
     dns_ttl: Ttl,
+    /// What measures the lookups of names.
+    on_lookup: Option<OnLookup>,
     tls: TlsConfig,
     connector: Option<SharedConnector>,
     dns_timeout: Setting,
@@ -649,7 +653,7 @@ impl ClientBuilder {
         self.request.ways = Ways::new(self.unix_socket, proxies);
         self.request.filter.clone_from(&self.connect.filter);
         let resolver = self.resolver.map(|resolver| resolver.0);
-        let resolver = Resolver::new(self.overrides, resolver).with_ttl(self.dns_ttl);
+        let resolver = Resolver::new(self.overrides, resolver).with(self.dns_ttl, self.on_lookup);
         let dialer =
             Dialer::new(resolver, self.connect, self.tls, self.connector.map(|connector| connector.0));
         Client::new_with(self.pool, dialer, self.exchange, self.request)

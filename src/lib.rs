@@ -29,6 +29,8 @@ mod error;
 mod exchange;
 #[cfg(feature = "har")]
 pub mod har;
+#[cfg(feature = "otel")]
+mod metrics;
 mod pool;
 #[cfg(test)]
 mod random;
@@ -64,6 +66,8 @@ pub use self::connect::{AddressFilter, Candidate, Destination, Look, Transport};
 pub use self::connect::{NoProxy, Proxy};
 pub use self::error::{BoxError, EarlierAttempt, Error, ErrorKind, Phase, ResendCause, Result, Written};
 pub use self::exchange::UploadProgress;
+#[cfg(feature = "otel")]
+pub use self::metrics::{Metrics, opentelemetry_0_33};
 pub use self::pool::{
     ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
     PoolStats, Refusal,

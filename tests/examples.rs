@@ -183,3 +183,36 @@ fn own_folder(name: &str) -> std::path::PathBuf {
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
+
+/// The server gets a `traceparent` with each attempt: one trace, and the span of the attempt.
+#[cfg(all(feature = "otel", feature = "url"))]
+#[test]
+fn the_example_of_otel_sends_the_context_of_each_attempt() {
+    let text = run(&support::example::build("otel"), &[]);
+
+    let attempts: Vec<_> = text.lines().filter(|line| line.starts_with("GET /")).collect();
+    let contexts: Vec<Vec<_>> =
+        attempts.iter().map(|line| line.rsplit(' ').next().unwrap().split('-').collect()).collect();
+    assert_eq!(contexts.len(), 3, "{text}");
+    let mut spans = std::collections::BTreeSet::new();
+    for context in &contexts {
+        let [_, trace, span, _] = context[..] else { panic!("{text}") };
+        assert_eq!(trace, contexts[0][1], "one trace: {text}");
+        assert!(spans.insert(span), "a span of its own: {text}");
+        assert!(text.contains(&format!("client   span {span}")), "the span is exported: {text}");
+    }
+    assert!(text.contains(&format!("trace {}\n  order ", contexts[0][1])), "{text}");
+    // Each attempt that dialed is linked to its dial.
+    assert_eq!(text.matches("linked to span").count(), 2, "{text}");
+    assert_eq!(text.matches("connection.setup").count(), 2, "{text}");
+    for line in [
+        "   1              state=idle",
+        "   3  sum ",
+        "   1              resend.cause=Redirect",
+        "   1              close.reason=NotReusable",
+        "dns.lookup.duration in s\n   1  sum ",
+        "http.client.connection.duration in s\n   1  sum ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}

@@ -5,6 +5,8 @@
 
 #[path = "tracing/ends.rs"]
 mod ends;
+#[path = "tracing/exported.rs"]
+mod exported;
 #[path = "tracing/races.rs"]
 mod races;
 #[path = "tracing/records.rs"]

@@ -31,7 +31,7 @@ use super::spread::{Seat, Spread};
 use super::strict::Untaken;
 use crate::resolver::{Addresses, ResolveError};
 use crate::time;
-use crate::trace::{Attempt, Setup, SetupPhase};
+use crate::trace::{Attempt, Setup, SetupPhase, int};
 
 /// What the attempts of a dial depend on, apart from the addresses.
 #[derive(Clone, Copy, Debug)]
@@ -341,7 +341,7 @@ impl<'a> Attempts<'a> {
     fn start(&mut self, number: usize, peer: SocketAddr) {
         if number == 0 {
             if let Some(dns) = self.phase.take() {
-                dns.span().record("addresses", self.addresses.len());
+                dns.span().record("addresses", int(self.addresses.len()));
                 dns.end();
             }
             self.phase = Some(self.conditions.setup.tcp());

@@ -1,8 +1,10 @@
 //! The pool's settings, and their defaults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::evict::EvictIf;
+use super::observer::Observer;
 use super::policy::limits::Limits;
 
 /// Settings of a pool.
@@ -19,6 +21,8 @@ pub(crate) struct PoolConfig {
     pub(crate) evict_if: Option<Box<EvictIf>>,
     /// Time within which a connection must have been used for a request that must not be sent twice.
     pub(crate) fresh_for_unsafe: Option<Duration>,
+    /// What measures the pool. With `None`, nothing does.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for PoolConfig {
@@ -29,6 +33,7 @@ impl Default for PoolConfig {
             acquire_default: Duration::from_secs(30),
             evict_if: None,
             fresh_for_unsafe: None,
+            observer: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::key::Route;
+use super::observer::Observer;
 use super::policy::actions::{Served, Terms};
 use super::policy::places::Place;
 use super::policy::reasons::DropReason;
@@ -90,6 +91,8 @@ pub(super) struct Fixed {
     pub(super) seat: Option<Seat>,
     /// Parameters of the TLS handshake. `None` for http, or if a custom connector made the connection.
     pub(super) tls: Option<Arc<TlsInfo>>,
+    /// What measures the connection when it is closed. `None` if nothing does.
+    observer: Option<Arc<dyn Observer>>,
     /// The span of the dial, to which the spans of requests are linked. `None` if no subscriber wanted the span.
     setup_span: Option<SpanId>,
 }
@@ -442,6 +445,7 @@ impl Connection {
         seat: Option<Seat>,
     ) -> Self {
         let made = time::now();
+        let observer = pool.upgrade().and_then(|inner| inner.config.observer.clone());
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
         let fixed = Fixed {
             parked: Mutex::default(),
@@ -458,6 +462,7 @@ impl Connection {
             local,
             seat,
             tls,
+            observer,
             setup_span: setup.span().id(),
         };
         let conn = Conn {
@@ -501,6 +506,10 @@ impl Connection {
             tracing::trace!(target: "handclasp", id = this.fixed.id, ?reason, "connection closed");
             this.stream.close();
         }));
+        if let Some(observer) = &this.fixed.observer {
+            let age = time::now().saturating_duration_since(this.fixed.made);
+            contained(|| observer.closed(&this.fixed.route, age, reason));
+        }
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(this)));
         closed.and(dropped)
     }

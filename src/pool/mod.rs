@@ -14,6 +14,7 @@ mod handoff;
 mod inner;
 pub(crate) mod key;
 pub(crate) mod lease;
+mod observer;
 #[cfg(debug_assertions)]
 mod order;
 pub(crate) mod policy;
@@ -43,6 +44,8 @@ pub use self::evict::IdleConnection;
 use self::inner::PoolInner;
 use self::key::{Key, RouteRef};
 use self::lease::Lease;
+#[cfg_attr(not(feature = "otel"), allow(unused_imports, reason = "nothing measures a pool"))]
+pub(crate) use self::observer::{Counted, Observer};
 use self::policy::actions::{Action, Checkout};
 use self::policy::kinds::Kinds;
 pub use self::policy::reasons::DropReason;
@@ -77,7 +80,11 @@ pub struct Pool {
 
 impl Pool {
     pub(crate) fn new(config: PoolConfig, dialer: Dialer) -> Self {
-        Self { inner: Arc::new(PoolInner::new(config, dialer)) }
+        let inner = Arc::new(PoolInner::new(config, dialer));
+        if let Some(observer) = &inner.config.observer {
+            observer.began(Counted::new(&inner));
+        }
+        Self { inner }
     }
 
     /// Returns a copy of the ledger, per host and in total.

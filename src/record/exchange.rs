@@ -366,22 +366,54 @@ impl fmt::Debug for ExchangeRecord {
     }
 }
 
-/// The caller's functions that get the record of each attempt, in the order in which they were added.
+/// What measures the attempts of a client for its metrics.
+pub(crate) trait Observer: Send + Sync {
+    /// An attempt began. Of the record, only the facts about the request's method and URL are known.
+    fn began(&self, record: &ExchangeRecord);
+
+    /// An attempt ended. Each attempt that began ends once.
+    fn ended(&self, record: &ExchangeRecord);
+}
+
+/// What gets the record of each attempt.
 #[derive(Clone, Default)]
-pub(crate) struct OnExchange(Arc<Vec<Arc<Hook>>>);
+pub(crate) struct OnExchange(Arc<Hooks>);
+
+#[derive(Clone, Default)]
+struct Hooks {
+    /// The caller's functions, in the order in which they were added.
+    functions: Vec<Arc<Hook>>,
+    observer: Option<Arc<dyn Observer>>,
+}
 
 type Hook = dyn Fn(&ExchangeRecord) + Send + Sync;
 
 impl OnExchange {
     /// Adds a function.
     pub(crate) fn add(&mut self, hook: impl Fn(&ExchangeRecord) + Send + Sync + 'static) {
-        Arc::make_mut(&mut self.0).push(Arc::new(hook));
+        Arc::make_mut(&mut self.0).functions.push(Arc::new(hook));
     }
 
-    /// Gives the record to each function. The panic hook has reported a panic of a function by then, and the request did
-    /// not cause it, so that the request goes on.
+    /// Sets what measures the attempts. Replaces an earlier observer.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "nothing measures attempts"))]
+    pub(crate) fn observe(&mut self, observer: Arc<dyn Observer>) {
+        Arc::make_mut(&mut self.0).observer = Some(observer);
+    }
+
+    /// Tells the observer that an attempt began.
+    pub(super) fn begin(&self, record: &ExchangeRecord) {
+        if let Some(observer) = &self.0.observer {
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.began(record)));
+        }
+    }
+
+    /// Gives the record to the observer and to each function. The panic hook has reported a panic of a function by then,
+    /// and the request did not cause it, so that the request goes on.
     pub(super) fn call(&self, record: &ExchangeRecord) {
-        for hook in &*self.0 {
+        if let Some(observer) = &self.0.observer {
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.ended(record)));
+        }
+        for hook in &self.0.functions {
             let _ = catch_unwind(AssertUnwindSafe(|| hook(record)));
         }
     }

@@ -178,8 +178,8 @@ impl RequestTrace {
     }
 
     /// Runs `work` within the span `http.request`, if a subscriber wants it.
-    pub(crate) fn entered(&self, work: impl FnOnce()) {
-        match self.watched.as_ref().and_then(|watched| watched.spans.as_ref()) {
+    pub(crate) fn entered(&mut self, work: impl FnOnce()) {
+        match self.spans() {
             Some(spans) => spans.entered(work),
             None => work(),
         }
@@ -349,7 +349,11 @@ impl Watch {
         now: Instant,
     ) -> Option<Box<Self>> {
         let spans = Spans::begin(sending, resends, now);
-        let record = |hook: &OnExchange| (hook.clone(), ExchangeRecord::new(sending, resends, cause));
+        let record = |hook: &OnExchange| {
+            let record = ExchangeRecord::new(sending, resends, cause);
+            hook.begin(&record);
+            (hook.clone(), record)
+        };
         let recording = sending.hook.map(record);
         let is_wanted = spans.is_some() || recording.is_some();
         is_wanted.then(|| Box::new(Self { started: now, status: None, spans, recording }))

@@ -16,12 +16,14 @@ use super::exchange::server_address;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
-use crate::trace::{SpanId, TARGET, record_elapsed};
+use crate::trace::{SpanId, TARGET, int, record_elapsed};
 
 /// The span `http.request`, and the span of the phase that is running.
 #[derive(Debug)]
 pub(super) struct Spans {
     request: Span,
+    /// Whether the attempt's span was entered.
+    was_entered: bool,
     started: Instant,
     phase: Span,
     phase_started: Instant,
@@ -45,13 +47,13 @@ impl Spans {
             url.full = redacted(uri),
             url.template = template,
             server.address = server_address(uri),
-            server.port = port,
+            server.port = int(port),
             network.peer.address = Empty,
             network.peer.port = Empty,
             network.protocol.version = Empty,
             http.response.status_code = Empty,
             error.type = Empty,
-            http.request.resend_count = (resends > 0).then_some(resends),
+            http.request.resend_count = (resends > 0).then(|| int(resends)),
             handclasp.connection.id = Empty,
             handclasp.connection.reused = Empty,
             handclasp.connection.close_reason = Empty,
@@ -60,8 +62,14 @@ impl Spans {
         if request.is_disabled() {
             return None;
         }
-        let mut spans =
-            Self { request, started: now, phase: Span::none(), phase_started: now, links: Vec::new() };
+        let mut spans = Self {
+            request,
+            was_entered: false,
+            started: now,
+            phase: Span::none(),
+            phase_started: now,
+            links: Vec::new(),
+        };
         let queue = tracing::debug_span!(
             target: TARGET, parent: &spans.request, "queue", waited = false, elapsed_ns = Empty,
         );
@@ -69,7 +77,8 @@ impl Spans {
         Some(spans)
     }
 
-    pub(super) fn entered(&self, work: impl FnOnce()) {
+    pub(super) fn entered(&mut self, work: impl FnOnce()) {
+        self.was_entered = true;
         self.request.in_scope(work);
     }
 
@@ -88,12 +97,12 @@ impl Spans {
     pub(super) fn assigned(&mut self, connection: &ConnectionInfo, now: Instant) {
         self.follow(connection.setup_span());
         self.request
-            .record("handclasp.connection.id", connection.id())
+            .record("handclasp.connection.id", int(connection.id()))
             .record("handclasp.connection.reused", connection.is_reused());
         if let Some(peer) = connection.peer_addr() {
             self.request
                 .record("network.peer.address", tracing::field::display(peer.ip()))
-                .record("network.peer.port", peer.port());
+                .record("network.peer.port", int(peer.port()));
         }
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.request, "send", bytes = Empty, elapsed_ns = Empty,
@@ -102,7 +111,7 @@ impl Spans {
     }
 
     pub(super) fn sent(&mut self, sent: u64, now: Instant) {
-        self.phase.record("bytes", sent);
+        self.phase.record("bytes", int(sent));
         let span = tracing::debug_span!(target: TARGET, parent: &self.request, "wait", elapsed_ns = Empty);
         self.next(span, now);
     }
@@ -110,7 +119,7 @@ impl Spans {
     pub(super) fn head(&mut self, status: StatusCode, version: Version, now: Instant) {
         let version = if version == Version::HTTP_10 { "1.0" } else { "1.1" };
         self.request
-            .record("http.response.status_code", status.as_u16())
+            .record("http.response.status_code", int(status.as_u16()))
             .record("network.protocol.version", version);
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.request, "receive", bytes = Empty, elapsed_ns = Empty,
@@ -127,7 +136,7 @@ impl Spans {
         now: Instant,
     ) {
         if let Some(received) = received {
-            self.phase.record("bytes", received);
+            self.phase.record("bytes", int(received));
         }
         if let Some(close) = close {
             self.request.record("handclasp.connection.close_reason", close);
@@ -137,6 +146,10 @@ impl Spans {
         }
         self.next(Span::none(), now);
         record_elapsed(&self.request, self.started, now);
+        if self.was_entered {
+            // tracing-opentelemetry takes the latest exit of an entered span for its end.
+            self.request.in_scope(|| ());
+        }
     }
 
     /// Ends the running phase and begins the next phase.
@@ -150,7 +163,7 @@ impl Spans {
 }
 
 /// Returns the method if the conventions know it, and the method as it was sent if they do not.
-fn known(method: &Method) -> (Option<&str>, Option<&str>) {
+pub(crate) fn known(method: &Method) -> (Option<&str>, Option<&str>) {
     let is_known = matches!(
         *method,
         Method::GET

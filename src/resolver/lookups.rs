@@ -34,7 +34,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::cache::{Cache, Content, Found, REFRESH_LIMIT, Ttl};
-use super::{Answer, Family, Parts, Resolve, stream};
+use super::{Answer, Family, OnLookup, Parts, Resolve, stream};
 use crate::error::BoxError;
 use crate::time;
 
@@ -59,6 +59,8 @@ struct Known {
 
 struct Shared {
     resolver: Arc<dyn Resolve>,
+    /// What measures the lookups. `None` if nothing does.
+    on_lookup: Option<OnLookup>,
     state: Mutex<State>,
 }
 
@@ -85,6 +87,8 @@ struct Lookup {
 
 #[derive(Default)]
 struct Progress {
+    /// Time at which the lookup began, until its end is reported.
+    began: Option<Instant>,
     /// Number of tasks that take part, including the leader.
     members: usize,
     /// Runtime of the leader. The inner `None` stands for no runtime.
@@ -100,12 +104,14 @@ struct Progress {
 impl Lookups {
     pub(super) fn new(resolver: Arc<dyn Resolve>, ttl: Ttl) -> Self {
         let state = State { cache: Cache::new(ttl), running: HashMap::new() };
-        Self { shared: Arc::new(Shared { resolver, state: Mutex::new(state) }) }
+        Self { shared: Arc::new(Shared { resolver, on_lookup: None, state: Mutex::new(state) }) }
     }
 
-    /// Returns the resolver with an empty cache that has these bounds.
-    pub(super) fn with_ttl(self, ttl: Ttl) -> Self {
-        Self::new(Arc::clone(&self.shared.resolver), ttl)
+    /// Returns the resolver with an empty cache that has these bounds, and with what measures its lookups.
+    pub(super) fn with(self, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
+        let state = State { cache: Cache::new(ttl), running: HashMap::new() };
+        let resolver = Arc::clone(&self.shared.resolver);
+        Self { shared: Arc::new(Shared { resolver, on_lookup, state: Mutex::new(state) }) }
     }
 
     /// Looks up `name` and returns the parts of the answer: from the cache, from a lookup that is under way, or from a new
@@ -195,7 +201,7 @@ impl Shared {
             Found::Nothing => (None, Duration::ZERO),
             Found::Stale { value, begin, wait } => {
                 let is_running = state.running.contains_key(question);
-                let refresh = (begin && !is_running).then(|| state.join(question));
+                let refresh = (begin && !is_running).then(|| state.join(question, now));
                 drop(state);
                 if let Some(lookup) = refresh {
                     let mut refresh = Member::of(self, question, lookup, REFRESH_LIMIT);
@@ -210,11 +216,18 @@ impl Shared {
                 (Some(value), wait)
             }
         };
-        let lookup = state.join(question);
+        let lookup = state.join(question, now);
         drop(state);
         let mut member = Box::new(Member::of(self, question, lookup, limit));
         member.stale = stale.map(|known| (known, now + wait.min(limit / 2)));
         Begun::Joined(member)
+    }
+
+    /// Reports the end of a lookup. `began` is `None` if the end was reported before.
+    fn report(&self, question: &Question, began: Option<Instant>, now: Instant, error: Option<&'static str>) {
+        if let (Some(on_lookup), Some(began)) = (&self.on_lookup, began) {
+            on_lookup.call(&question.name, now.saturating_duration_since(began), error);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -224,9 +237,9 @@ impl Shared {
 
 impl State {
     /// Returns the lookup of `question` that is under way, or a new one.
-    fn join(&mut self, question: &Question) -> Arc<Lookup> {
+    fn join(&mut self, question: &Question, now: Instant) -> Arc<Lookup> {
         let epoch = self.cache.epoch();
-        Arc::clone(self.running.entry(question.clone()).or_insert_with(|| Lookup::new(epoch)))
+        Arc::clone(self.running.entry(question.clone()).or_insert_with(|| Lookup::new(epoch, now)))
     }
 
     fn is_running(&self, question: &Question, lookup: &Arc<Lookup>) -> bool {
@@ -235,8 +248,9 @@ impl State {
 }
 
 impl Lookup {
-    fn new(epoch: u64) -> Arc<Self> {
-        Arc::new(Self { epoch, progress: Mutex::default(), changed: Notify::new() })
+    fn new(epoch: u64, now: Instant) -> Arc<Self> {
+        let progress = Progress { began: Some(now), ..Progress::default() };
+        Arc::new(Self { epoch, progress: Mutex::new(progress), changed: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
@@ -418,6 +432,7 @@ impl Member {
         let parts = self.parts.take();
         let mut progress = self.lookup.lock();
         progress.end = Some(end);
+        let began = progress.began.take();
         let mut whole = Answer::default();
         progress.parts.iter().for_each(|part| whole.add(part.clone()));
         drop(progress);
@@ -435,6 +450,11 @@ impl Member {
         let question = self.question.clone();
         let mut state = self.shared.lock();
         let ended = state.is_running(&question, &self.lookup).then(|| state.running.remove(&question));
+        let error = match (whole.addresses.is_empty(), has_failed) {
+            (true, true) => Some(OnLookup::FAILED),
+            (true, false) => Some(OnLookup::NOT_FOUND),
+            (false, _) => None,
+        };
         let content = match (whole.addresses.is_empty(), has_failed) {
             (true, true) => None,
             (true, false) => Some(Content::Nothing),
@@ -451,15 +471,17 @@ impl Member {
         drop(state);
         // The followers are woken first, because the drop of a stream may panic.
         self.lookup.changed.notify_waiters();
+        self.shared.report(&self.question, began, now, error);
         drop((ended, parts));
     }
 
     /// Leaves a lookup whose leader is on another runtime and does not answer, for a lookup of this runtime.
     fn move_on(&mut self) {
+        let now = time::now();
         let mut state = self.shared.lock();
         let is_same = state.is_running(&self.question, &self.lookup);
         let old = is_same.then(|| state.running.remove(&self.question));
-        let lookup = state.join(&self.question);
+        let lookup = state.join(&self.question, now);
         drop(state);
         let mut member = Self::of(&self.shared, &self.question, lookup, self.limit);
         member.stale = self.stale.take();
@@ -516,6 +538,10 @@ impl Drop for Member {
             }
             drop(state);
             drop((removed, left));
+            if is_last {
+                let began = self.lookup.lock().began.take();
+                self.shared.report(&self.question, began, now, Some(OnLookup::CANCELLED));
+            }
         }
         if self.is_leader {
             self.lookup.changed.notify_waiters();

@@ -11,6 +11,7 @@ mod files;
 #[cfg(feature = "hickory-dns")]
 mod hickory;
 mod lookups;
+mod on_lookup;
 mod overrides;
 #[cfg(feature = "hickory-dns")]
 mod search;
@@ -32,6 +33,7 @@ pub(crate) use self::cache::Ttl;
 #[cfg(feature = "hickory-dns")]
 pub use self::hickory::HickoryResolver;
 use self::lookups::{Lookups, Outcome};
+pub(crate) use self::on_lookup::OnLookup;
 pub(crate) use self::overrides::Overrides;
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
@@ -339,9 +341,9 @@ impl Resolver {
         self.is_ordered
     }
 
-    /// Returns the resolver with an empty cache that has these bounds.
-    pub(crate) fn with_ttl(mut self, ttl: Ttl) -> Self {
-        self.resolve = self.resolve.with_ttl(ttl);
+    /// Returns the resolver with an empty cache that has these bounds, and with what measures its lookups.
+    pub(crate) fn with(mut self, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
+        self.resolve = self.resolve.with(ttl, on_lookup);
         self
     }
 

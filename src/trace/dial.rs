@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::{TARGET, record_elapsed};
+use super::{TARGET, int, record_elapsed};
 use crate::error::{ErrorKind, Phase};
 use crate::time;
 
@@ -72,11 +72,12 @@ impl Setup {
             target: TARGET,
             parent: None,
             "connection.setup",
-            handclasp.connection.id = id,
+            handclasp.connection.id = int(id),
             url.scheme = scheme,
             server.address = host,
-            server.port = port,
+            server.port = int(port),
             error.type = Empty,
+            otel.status_code = Empty,
             elapsed_ns = Empty,
         );
         Self { span, started: now, milestones: Mutex::default(), is_over: AtomicBool::new(false) }
@@ -101,7 +102,8 @@ impl Setup {
     pub(crate) fn dns(&self, name: &str) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "dns",
-            dns.question.name = name, cached = Empty, addresses = Empty, error.type = Empty, elapsed_ns = Empty,
+            dns.question.name = name, cached = Empty, addresses = Empty,
+            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
         );
         self.begin(Phase::Dns, span)
     }
@@ -125,7 +127,7 @@ impl Setup {
     pub(crate) fn attempt(&self, peer: SocketAddr, number: usize) -> Attempt {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "tcp",
-            network.peer.address = %peer.ip(), network.peer.port = peer.port(), attempt = number,
+            network.peer.address = %peer.ip(), network.peer.port = int(peer.port()), attempt = int(number),
             outcome = Empty, elapsed_ns = Empty,
         );
         Attempt { span, started: time::now(), over: false }
@@ -136,7 +138,8 @@ impl Setup {
     pub(crate) fn proxy(&self, host: &str, port: u16) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "proxy",
-            server.address = host, server.port = port, error.type = Empty, elapsed_ns = Empty,
+            server.address = host, server.port = int(port),
+            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
         );
         self.begin(Phase::Proxy, span)
     }
@@ -146,7 +149,7 @@ impl Setup {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "tls",
             server.address = name, tls.protocol.version = Empty, tls.resumed = Empty,
-            error.type = Empty, elapsed_ns = Empty,
+            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
         );
         self.begin(Phase::Tls, span)
     }
@@ -158,7 +161,7 @@ impl Setup {
             return;
         }
         if let Some(kind) = error {
-            self.span.record("error.type", tracing::field::debug(kind));
+            self.span.record("error.type", tracing::field::debug(kind)).record("otel.status_code", "ERROR");
         }
         record_elapsed(&self.span, self.started, now);
     }
@@ -221,7 +224,7 @@ impl SetupPhase<'_> {
             interval.end = Some(now);
         }
         if let Some(error) = error {
-            self.span.record("error.type", error);
+            self.span.record("error.type", error).record("otel.status_code", "ERROR");
         }
         record_elapsed(&self.span, self.start, now);
     }

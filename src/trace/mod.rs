@@ -17,10 +17,13 @@ pub(crate) type SpanId = tracing::span::Id;
 
 /// Records the length of the span's phase in `elapsed_ns`, in nanoseconds.
 pub(crate) fn record_elapsed(span: &Span, from: Instant, to: Instant) {
-    span.record(
-        "elapsed_ns",
-        u64::try_from(to.saturating_duration_since(from).as_nanos()).unwrap_or(u64::MAX),
-    );
+    span.record("elapsed_ns", int(to.saturating_duration_since(from).as_nanos()));
+}
+
+/// Returns the value of a field that is a number. `tracing-opentelemetry` turns `i64` into a number, and other types of
+/// integers into text.
+pub(crate) fn int(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }
 
 /// Target of every span, for filters such as `handclasp=debug`.

@@ -66,6 +66,8 @@ mod ledger;
 mod lenient;
 mod liveness;
 mod manual;
+#[cfg(feature = "otel")]
+mod metrics;
 mod moved;
 #[cfg(all(feature = "hickory-dns", feature = "test-util"))]
 mod names;

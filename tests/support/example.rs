@@ -26,6 +26,7 @@ pub fn build(name: &str) -> PathBuf {
         ("brotli", cfg!(feature = "brotli")),
         ("zstd", cfg!(feature = "zstd")),
         ("fast-open", cfg!(feature = "fast-open")),
+        ("otel", cfg!(feature = "otel")),
         ("tower", cfg!(feature = "tower")),
         ("test-util", cfg!(feature = "test-util")),
     ] {

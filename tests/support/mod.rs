@@ -17,6 +17,8 @@ pub mod example;
 pub mod gate;
 pub mod layer;
 pub mod lines;
+#[cfg(feature = "otel")]
+pub mod metrics;
 pub mod order;
 pub mod pipe;
 pub mod plain;
