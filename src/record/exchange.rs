@@ -186,6 +186,12 @@ impl ExchangeRecord {
         self.response.as_ref()?.reason()
     }
 
+    /// Returns the size of the response head in bytes, from the status line to the empty line, or `None` if no response head
+    /// came. Interim responses are not counted.
+    pub fn response_head_size(&self) -> Option<u64> {
+        self.response.as_ref().map(|head| head.raw().len() as u64)
+    }
+
     /// Returns the metrics of the `Server-Timing` fields: see [`Response::server_timing`](crate::Response::server_timing).
     pub fn server_timing(&self) -> Vec<ServerTiming> {
         self.response_headers().map(ServerTiming::of).unwrap_or_default()
