@@ -70,7 +70,7 @@ struct Inner {
     body: Option<Bytes>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     timings: Option<Timings>,
-    /// The attempts before the attempt that failed. Shared, because most errors have none.
+    /// The attempts before the attempt that failed. Shared, so that a copy of the error copies no attempt.
     earlier: Option<Arc<[EarlierAttempt]>>,
     retry_at: Option<Instant>,
     history: History,

@@ -1,7 +1,8 @@
 //! The dial: from a destination to a connected stream.
 //!
-//! One deadline covers the whole dial: the name lookup, the race between addresses, and the TLS handshake. The dialer
-//! knows nothing of HTTP or of pools. Invariants: a dial spawns no task, so that dropping the dial ends all of its
+//! One deadline covers the whole dial: the name lookup, the race between addresses, the dialog with a proxy, and the
+//! TLS handshake. Each of these steps can have a shorter limit of its own. The dialer knows nothing of pools, and of
+//! HTTP only the `User-Agent` of CONNECT. Invariants: a dial spawns no task, so that dropping the dial ends all of its
 //! work. Each phase that begins in [`Setup`] ends in [`Setup`].
 
 #[cfg(feature = "proxy")]
