@@ -1,24 +1,25 @@
 //! This bench measures what the pool saves. The bench sends the same requests on reused connections (*pooled*), and on a new
 //! connection for each request (*fresh*).
 //!
-//! Run this bench by `cargo bench --bench pooled_vs_fresh`. The bench takes about three minutes. These arguments follow `--`:
+//! Run this bench by `cargo bench --bench pooled_vs_fresh`. The bench takes about three minutes. These arguments follow
+//! `--`:
 //!
 //! - `--full` also measures the cells that take minutes, in about 15 minutes.
 //! - `--svg FILE` writes a chart of the round trips.
-//! - `--check` makes the bench fail if a small request over a long round trip takes 5 % longer or shorter than expected (10 %
-//!   at a round trip of 10 ms).
+//! - `--check` makes the bench fail if a small request over a long round trip takes 5 % longer or shorter than expected
+//!   (10 % at a round trip of 10 ms).
 //! - `--link` and `--loopback` run only one of the two parts.
 //!
-//! The first part sends requests one after another, over links with round-trip times. On Linux, the bench makes a network
-//! namespace and the links in it. Elsewhere, the requests of this part stay on this machine.
+//! The first part sends requests one after another, over links with round-trip times. On Linux, the bench makes a
+//! network namespace and the links in it. Elsewhere, the requests of this part stay on this machine.
 //!
-//! The second part, on this machine, has many requests in flight. For each size of the body and each number of requests in
-//! flight, the bench prints requests per second, the median and the 99th percentile of their latency, and the number of
-//! connections opened. The client has one thread, and the server is a process of its own on this machine. Pooled and fresh
-//! rounds alternate.
+//! The second part, on this machine, has many requests in flight. For each size of the body and each number of requests
+//! in flight, the bench prints requests per second, the median and the 99th percentile of their latency, and the number
+//! of connections opened. The client has one thread, and the server is a process of its own on this machine. Pooled and
+//! fresh rounds alternate.
 //!
-//! In a fresh round of the second part every request says `Connection: close`. A pool that keeps no idle connection is no
-//! substitute, because such a pool still hands a connection that becomes free to a request that waits.
+//! In a fresh round of the second part every request says `Connection: close`. A pool that keeps no idle connection is
+//! no substitute, because such a pool still hands a connection that becomes free to a request that waits.
 
 #[path = "support/link.rs"]
 mod link;
@@ -45,7 +46,7 @@ fn main() {
     let has = |wanted: &str| env::args().any(|argument| argument == wanted);
     // Both parts run, unless one of them is named.
     let (on_link, on_loopback) = (!has("--loopback") || has("--link"), !has("--link") || has("--loopback"));
-    // The program runs again in a namespace, so that this is the first step.
+    // This step comes first, because the program runs again in a namespace.
     let link = if on_link { Link::enter() } else { Err(String::new()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("the runtime starts");

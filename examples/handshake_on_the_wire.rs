@@ -1,10 +1,10 @@
-//! An example that captures its own requests, and prints their packets as textbooks draw them: first for requests on new
-//! connections, then for requests on one kept connection, and then for requests that the third packet of the handshake
+//! An example that captures its own requests, and prints their packets as textbooks draw them: first for requests on
+//! new connections, then for requests on one kept connection, and then for requests that the third packet of the handshake
 //! carries.
 //!
-//! Run the example by `cargo run --release --example handshake_on_the_wire -- [-n REQUESTS] [--rtt MILLISECONDS]`. The example
-//! needs Linux. The example makes a network namespace and a link with a round-trip time. Where this is not allowed, the
-//! capability CAP_NET_RAW is enough, and the packets stay on the loopback device.
+//! Run the example by `cargo run --release --example handshake_on_the_wire -- [-n REQUESTS] [--rtt MILLISECONDS]`. The
+//! example needs Linux. The example makes a network namespace and a link with a round-trip time. Where this is not
+//! allowed, the capability CAP_NET_RAW is enough, and the packets stay on the loopback device.
 
 use std::error::Error;
 use std::io;
@@ -206,8 +206,8 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// Fails if a handshake is not SYN, SYN,ACK, ACK, or if one of its acknowledgments is not the sequence number before it
-    /// plus one.
+    /// Fails if a handshake is not SYN, SYN,ACK, ACK, or if one of its acknowledgments is not the sequence number
+    /// before it plus one.
     fn count(&self) -> Result<Counted, String> {
         let (mut with_content, mut round_trips) = (0, 0);
         for Arrival { segment, .. } in &self.arrivals {

@@ -1,8 +1,8 @@
-//! An example that sends the same requests twice: first over one kept connection, and then over a new connection for each
-//! request. The example shows what the handshakes cost, and from which request on a kept connection is faster.
+//! An example that sends the same requests twice: first over one kept connection, and then over a new connection for
+//! each request. The example shows what the handshakes cost, and from which request on a kept connection is faster.
 //!
-//! Run the example by `cargo run --release --example pooled_vs_fresh -- [URL] [OPTIONS]`. Without a URL, the requests go to a
-//! server of the example, over http and https. `--help` lists the options.
+//! Run the example by `cargo run --release --example pooled_vs_fresh -- [URL] [OPTIONS]`. Without a URL, the requests
+//! go to a server of the example, over http and https. `--help` lists the options.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,7 +39,7 @@ fn compare() -> Result<(), Box<dyn Error>> {
         print!("{}", arguments::HELP);
         return Ok(());
     }
-    // The program runs again in a namespace, so that this comes before the runtime and its threads.
+    // This step comes before the runtime and its threads, because the program runs again in a namespace.
     let link = match arguments.round_trip {
         Some(round_trip) => {
             let link = Link::enter().map_err(|reason| format!("{reason}: --rtt needs {NEEDS}"))?;
@@ -194,8 +194,8 @@ impl Run {
         self.requests.iter().map(|(start, timings)| *start + timings.total)
     }
 
-    /// Returns the number of the first request from which on this run was always earlier than `other`. The first request
-    /// reuses nothing, so that it does not count.
+    /// Returns the number of the first request from which on this run was always earlier than `other`. The first
+    /// request reuses nothing, so that it does not count.
     fn ahead_of(&self, other: &Self) -> Option<usize> {
         let pairs = self.ends().zip(other.ends()).skip(1);
         let ahead = pairs.rev().take_while(|(own, other)| own < other).count();

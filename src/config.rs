@@ -1,8 +1,8 @@
 //! All settings, as plain nested data, and the builder that sets them.
 //!
-//! Each group of settings is defined next to the module that uses the group. No module below
-//! [`client`](crate::client) sees all settings. Invariant: building does no I/O, and reads no environment except
-//! for the variables and, with the feature `system-proxy`, the settings of the system that name proxies.
+//! Each group of settings is defined next to the module that uses the group. No module below [`client`](crate::client)
+//! sees all settings. Invariant: building does no I/O, except that building reads the environment variables that name
+//! proxies and, with the feature `system-proxy`, the proxies in the settings of the system.
 
 #[cfg(feature = "url")]
 mod base;
@@ -292,8 +292,8 @@ impl ClientBuilder {
     }
 
     /// Sets how long making a connection may take, from resolving the name to the end of the TLS handshake: 10 s by
-    /// default. With `None`, there is no limit. [`dns_timeout`](Self::dns_timeout), [`tcp_timeout`](Self::tcp_timeout) and
-    /// [`tls_timeout`](Self::tls_timeout) limit single steps.
+    /// default. With `None`, there is no limit. [`dns_timeout`](Self::dns_timeout), [`tcp_timeout`](Self::tcp_timeout)
+    /// and [`tls_timeout`](Self::tls_timeout) limit single steps.
     ///
     /// The timeout applies to the dial, which may serve another request than the one that started the dial. To limit
     /// how long one request waits, use [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout).
@@ -455,9 +455,8 @@ impl ClientBuilder {
     /// ```
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
         if self.request.default_headers.len().saturating_add(headers.len()) > MOST_FIELDS {
-            self.error.get_or_insert_with(|| {
-                Error::request("there are too many default header fields: give fewer")
-            });
+            self.error
+                .get_or_insert_with(|| Error::request("there are too many default header fields: set fewer"));
             return self;
         }
         self.request.default_headers.extend(headers);
@@ -578,10 +577,9 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, a user
-    /// agent with a byte that a header value cannot have, an address filter together with a custom connector, a unix socket
-    /// together with a setting that contradicts it, or TLS
-    /// settings that contradict each other. A platform without root certificates is not an error of this method. The
-    /// first https request fails instead.
+    /// agent with a byte that a header value cannot have, an address filter together with a custom connector, a unix
+    /// socket together with a setting that contradicts it, or TLS settings that contradict each other. A platform
+    /// without root certificates is not an error of this method. The first https request fails instead.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
             return Err(error);

@@ -70,7 +70,7 @@ struct Inner {
     body: Option<Bytes>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     timings: Option<Timings>,
-    /// The attempts before the attempt that failed. Shared, because most errors have none.
+    /// The attempts before the attempt that failed. Shared, so that a copy of the error copies no attempt.
     earlier: Option<Arc<[EarlierAttempt]>>,
     retry_at: Option<Instant>,
     history: History,
@@ -251,8 +251,8 @@ impl Error {
     /// errors of JSON that cannot be read ([`ErrorKind::Decode`]), have a status. Returns `None` for every other error, even
     /// if the head of a response had come.
     ///
-    /// If an HTTP proxy refused to open a tunnel, the error has the kind [`ErrorKind::Proxy`] and the status of the proxy's
-    /// answer. The status is 407 if the proxy requires credentials or does not accept the credentials.
+    /// If an HTTP proxy refused to open a tunnel, the error has the kind [`ErrorKind::Proxy`] and the status of the
+    /// proxy's answer. The status is 407 if the proxy requires credentials or does not accept the credentials.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -315,8 +315,8 @@ impl Error {
         self.inner.timings.as_ref()
     }
 
-    /// Returns the attempts that were made before the attempt that failed, in their order. A request that was sent once has
-    /// none.
+    /// Returns the attempts that were made before the attempt that failed, in their order. A request that was sent once
+    /// has none.
     pub fn earlier_attempts(&self) -> &[EarlierAttempt] {
         self.inner.earlier.as_deref().unwrap_or_default()
     }

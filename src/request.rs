@@ -375,12 +375,12 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets the template of the URL, such as `/users/{id}`, for spans and [records](crate::ExchangeRecord). By default there
-    /// is none.
+    /// Sets the template of the URL, such as `/users/{id}`, for spans and [records](crate::ExchangeRecord). By default
+    /// there is none.
     ///
-    /// The span of the request then has the field `url.template`, and is shown as `GET /users/{id}`. The template should
-    /// have few different values, because tools count requests by it. The next request of a chain of redirects has no
-    /// template. The template is not sent.
+    /// The span of the request then has the field `url.template`, and is shown as `GET /users/{id}`. The template
+    /// should have few different values, because tools count requests by the template. Requests that follow a redirect
+    /// have no template. The template is not sent.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client, id: u32) -> handclasp::Result<()> {

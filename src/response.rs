@@ -304,8 +304,8 @@ impl Response {
         self.body.timings().unwrap_or_else(|| self.head.measured.timings())
     }
 
-    /// Returns the metrics of the `Server-Timing` fields, in their order: what the server says about its own time
-    /// (<https://www.w3.org/TR/server-timing/>). At most 64 metrics are read, and malformed metrics are left out.
+    /// Returns the metrics of the `Server-Timing` fields, in their order. With this field, the server describes its own
+    /// time: <https://www.w3.org/TR/server-timing/>. At most 64 metrics are read, and malformed metrics are left out.
     ///
     /// ```
     /// # let made = http::Response::builder().header("server-timing", "db;dur=53.2;desc=\"two queries\", cache").body("").unwrap();
@@ -319,8 +319,8 @@ impl Response {
         ServerTiming::of(self.headers())
     }
 
-    /// Returns the attempts that were made before the attempt that this response answers, in their order. A request that
-    /// was sent once has none.
+    /// Returns the attempts that were made before the attempt that this response answers, in their order. A request
+    /// that was sent once has none.
     ///
     /// Requests that a redirect answered are attempts too. The time of all earlier attempts together is
     /// [`Timings::previous`].

@@ -1,7 +1,7 @@
 //! [`Timings`]: the lengths of the phases of one request, as a caller reads them.
 //!
-//! The values are cut from the milestones that `trace/request.rs` keeps. Invariant: the phases sum to the total, and a
-//! phase that did not happen is absent instead of zero.
+//! The values are cut from the milestones that `record/timeline.rs` keeps. Invariant: the phases sum to the total, and
+//! a phase that did not happen is absent instead of zero.
 
 use std::fmt;
 use std::time::Duration;

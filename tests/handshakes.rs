@@ -25,8 +25,8 @@ use crate::support::{Peer, Server, until, within};
 /// Name of the variable that tells a process that it runs in the namespace.
 const INSIDE: &str = "HANDCLASP_IN_HANDSHAKES";
 
-/// Returns true if this process runs in the network namespace. If not, runs the test `test` again in a new namespace, or
-/// prints why this is not possible.
+/// Returns true if this process runs in the network namespace. If not, runs the test `test` again in a new namespace,
+/// or prints why this is not possible.
 fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;

@@ -1,4 +1,4 @@
-//! The HAR file of some requests, read by har-validator, a program of npm that checks a file against the schemas of the
+//! The HAR file of some requests, checked by har-validator, an npm program that compares a file with the schemas of the
 //! format. The test is skipped with its reason if node or har-validator is missing.
 #![cfg(feature = "har")]
 #![allow(missing_docs, clippy::unwrap_used)]

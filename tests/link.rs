@@ -1,11 +1,13 @@
 //! Tests of answers that come too soon and of the race between addresses, over a link with a round-trip time. Each test
 //! runs in its own network namespace, with the link that `tests/support/link.py` makes.
 //!
-//! `link/figures.rs` measures requests in round trips, and `link/request_on_ack.rs` what the first packet of a request costs.
+//! `link/figures.rs` measures requests in round trips, and `link/request_on_ack.rs` what the first packet of a request
+//! costs.
 //!
-//! The tests take about eight minutes and need the processor for themselves, so that they run only with `HANDCLASP_LONG=1`:
-//! `HANDCLASP_LONG=1 cargo test --release --all-features --test link -- --nocapture --test-threads 1`. A test that cannot run
-//! prints the reason.
+//! The tests take about eight minutes and need the processor for themselves, so that they run only with
+//! `HANDCLASP_LONG=1`:
+//! `HANDCLASP_LONG=1 cargo test --release --all-features --test link -- --nocapture --test-threads 1`. A test that cannot
+//! run prints the reason.
 #![cfg(all(target_os = "linux", feature = "rustls"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 

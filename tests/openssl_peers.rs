@@ -1,4 +1,5 @@
-//! Requests to `openssl s_server`, a TLS server that is not rustls: messages that a server may send after the handshake.
+//! Requests to `openssl s_server`, a TLS server that is not rustls: messages that a server may send after the
+//! handshake.
 //!
 //! If openssl is not installed, the tests are skipped and print the reason.
 #![cfg(feature = "rustls")]
@@ -17,8 +18,8 @@ use handclasp::{Certificate, Client, Error, ErrorKind, Response, Written};
 use support::tls::Authority;
 use support::{until, within};
 
-/// A server of openssl. What is written to its input is sent to the client, except for lines that begin with a letter of a
-/// command.
+/// A server of openssl. What is written to its input is sent to the client, except for lines that begin with a letter
+/// of a command.
 struct OpenSsl {
     child: Child,
     port: u16,
@@ -80,8 +81,8 @@ impl OpenSsl {
         input.flush().unwrap();
     }
 
-    /// Gives a command, and waits until the server has said the answer `count` times. openssl takes only the first letter of
-    /// what it reads at once for a command.
+    /// Gives a command, and waits until the server has said the answer `count` times. openssl takes only the first
+    /// letter of what it reads at once for a command.
     async fn command(&mut self, letter: &str, answer: &'static str, count: usize) {
         self.say(letter);
         until(answer, || self.said.lock().unwrap().matches(answer).count() >= count).await;

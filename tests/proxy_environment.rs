@@ -129,8 +129,8 @@ const NOT_AS_CURL: &[Row] = &[
     ("0.0.0.0/0", "http://192.0.2.1/", true),
 ];
 
-/// Whether this crate sends a request without the proxy. A filter refuses the addresses of the URLs, so that nothing leaves
-/// this machine: the phase of the refusal says which way the request would have gone.
+/// Whether this crate sends a request without the proxy. A filter refuses the addresses of the URLs, so that nothing
+/// leaves this machine: the phase of the refusal says which way the request would have gone.
 async fn is_direct(proxy: &Server, direct: &Server, (list, url, _): Row) -> bool {
     use handclasp::{AddressFilter, Client, NoProxy, Phase, Proxy};
 

@@ -1,10 +1,11 @@
 //! This bench sends requests one after another over links with round-trip times, on one kept connection and on a new
 //! connection for each request, for handclasp and for reqwest.
 //!
-//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench pooled_vs_fresh [-- --full] [-- --svg FILE]`.
-//! The bench takes about three minutes, and about half an hour with `--full`. On Linux, the bench makes a network namespace and
-//! the links in it. Elsewhere, the requests stay on this machine. The bench `pooled_vs_fresh` of the crate measures handclasp
-//! alone.
+//! Run this bench by
+//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench pooled_vs_fresh [-- --full] [-- --svg FILE]`.
+//! The bench takes about three minutes, and about half an hour with `--full`. On Linux, the bench makes a network
+//! namespace and the links in it. Elsewhere, the requests stay on this machine. The bench `pooled_vs_fresh` of the crate
+//! measures handclasp alone.
 
 #[path = "../support/link.rs"]
 mod link;
@@ -31,7 +32,7 @@ fn main() -> Result<(), BoxError> {
         () if has("--full") => Extent::Full,
         () => Extent::Usual,
     };
-    // The program runs again in a namespace, so that this comes before the runtime and its threads.
+    // This step comes before the runtime and its threads, because the program runs again in a namespace.
     let link = Link::enter();
     let address = match &link {
         Ok(_) => HERE,

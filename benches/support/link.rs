@@ -1,9 +1,10 @@
 //! A link to this machine with a round-trip time, for benches and examples on Linux.
 //!
-//! [`Link::enter`] runs the program again in a network namespace of its own. The namespace has a TUN device, `link0`, with
-//! the address [`HERE`]. Each packet to [`THERE`] comes back half a round trip later, with its addresses exchanged. So a
-//! server that listens on [`HERE`] is reached at [`THERE`], and both ends of a connection see a distant peer. The TCP
-//! handshake crosses the link as all other packets do. The exchange of the addresses does not change the checksums.
+//! [`Link::enter`] runs the program again in a network namespace of its own. The namespace has a TUN device, `link0`,
+//! with the address [`HERE`]. Each packet to [`THERE`] comes back half a round trip later, with its addresses
+//! exchanged. So a server that listens on [`HERE`] is reached at [`THERE`], and both ends of a connection see a distant
+//! peer. The TCP handshake crosses the link as all other packets do. The exchange of the addresses does not change the
+//! checksums.
 //!
 //! A TUN device needs a system call that safe Rust does not offer. python3 makes this call: python3 opens the device as
 //! standard input, and then becomes this program.
@@ -25,7 +26,7 @@ pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Address at which clients reach these servers over the link.
 pub(crate) const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
-/// What a link needs.
+/// Programs and rights that a link needs.
 pub(crate) const NEEDS: &str = "Linux, unshare, ip, python3, /dev/net/tun, and root or user namespaces";
 
 /// The link of this process. Two threads forward its packets until the process ends.
@@ -35,8 +36,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Returns the link, if this process runs in the namespace. If not, runs this program with the same arguments in a new
-    /// namespace, and then ends this process with the program's status.
+    /// Returns the link, if this process runs in the namespace. If not, runs this program with the same arguments in a
+    /// new namespace, and then ends this process with the program's status.
     ///
     /// # Errors
     ///
@@ -73,8 +74,8 @@ impl Link {
                 return Err(io::Error::other(format!("ip {command}: {status}")));
             }
         }
-        // BBR, the default of some systems, spreads the segments of a response over a part of the round trip. Reno sends them
-        // at once, and every Linux has it. Where a container refuses the change, the default stays.
+        // BBR, the default of some systems, spreads the segments of a response over a part of the round trip. Reno
+        // sends them at once, and every Linux has it. Where a container refuses the change, the default stays.
         let _ = std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
         let tun = standard_input()?;
         let (sender, receiver) = mpsc::channel();
@@ -138,8 +139,9 @@ fn turn_back(packet: &mut [u8]) -> bool {
 /// Gives each packet to this machine when it is due. All packets take equally long, so that they stay in order.
 fn give(mut tun: File, receiver: &mpsc::Receiver<(Instant, Vec<u8>)>) {
     for (due, packet) in receiver {
-        // Linux lets a thread sleep 50 µs longer than asked. The thread spins for what is left of this time. Longer spinning
-        // would use up the thread's share of a busy machine, and then its turn would come milliseconds too late.
+        // Linux lets a thread sleep 50 µs longer than asked. The thread spins for what is left of this time. Longer
+        // spinning would use up the thread's share of a busy machine, and then its turn would come milliseconds too
+        // late.
         let early = due.saturating_duration_since(Instant::now()).saturating_sub(SPIN);
         if !early.is_zero() {
             thread::sleep(early);

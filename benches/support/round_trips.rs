@@ -1,8 +1,8 @@
-//! Measures sequential requests over links with round-trip times: *pooled*, on one kept connection, and *fresh*, on a new
-//! connection for each request. The bench `pooled_vs_fresh` of the crate and of `benches/compare` use this module.
+//! Measures sequential requests over links with round-trip times: *pooled*, on one kept connection, and *fresh*, on a
+//! new connection for each request. The bench `pooled_vs_fresh` of the crate and of `benches/compare` use this module.
 //!
-//! The time of small exchanges is known in advance. A connection costs one round trip for TCP and one more for TLS 1.3, and
-//! each request costs one round trip. The table shows this time beside the measured time.
+//! The time of small exchanges is known in advance. A connection costs one round trip for TCP and one more for TLS 1.3,
+//! and each request costs one round trip. The table shows this time beside the measured time.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub(crate) struct Contender {
 /// Sends a GET, reads the content, and returns its length.
 pub(crate) type Get = Box<dyn Fn(Uri) -> Pin<Box<dyn Future<Output = usize>>>>;
 
-/// What is measured, and where.
+/// The servers, the link and the extent of a measurement.
 pub(crate) struct Plan {
     /// `None` where no link can be made. The requests then stay on this machine.
     pub(crate) link: Option<Link>,
@@ -44,7 +44,7 @@ pub(crate) enum Extent {
     Full,
 }
 
-/// What was measured for one client in one cell of the table.
+/// The measured times of one client in one cell of the table.
 pub(crate) struct Row {
     pub(crate) client: &'static str,
     pub(crate) cell: Cell,
@@ -64,16 +64,16 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// Returns the time in which the requests can be done over the link. Returns `None` for a body that TCP does not send in
-    /// one round trip, and on the loopback device.
+    /// Returns the time in which the requests can be done over the link. Returns `None` for a body that TCP does not
+    /// send in one round trip, and on the loopback device.
     fn expected(self, is_pooled: bool) -> Option<Duration> {
         let setup = if self.scheme == "https" { 2 } else { 1 };
         let trips = if is_pooled { setup + self.requests } else { (setup + 1) * self.requests };
         (self.body <= SMALL && !self.round_trip.is_zero()).then(|| self.round_trip * trips)
     }
 
-    /// Returns how far the measured time may be from the expected time, as a part of the expected time. Returns `None` if the
-    /// time is only shown.
+    /// Returns how far the measured time may be from the expected time, as a part of the expected time. Returns `None`
+    /// if the time is only shown.
     fn tolerance(self) -> Option<f64> {
         match self.round_trip.as_millis() {
             50.. => Some(0.05),
@@ -82,7 +82,8 @@ impl Cell {
         }
     }
 
-    /// Number of times that the cell is measured. The shortest time counts, because other work on the machine only adds time.
+    /// Number of times that the cell is measured. The shortest time counts, because other work on the machine only adds
+    /// time.
     fn rounds(self) -> usize {
         let (few, many) = if self.round_trip < LONG { (5, 2) } else { (3, 1) };
         match self.requests {
@@ -114,7 +115,7 @@ impl Row {
     }
 }
 
-/// Measures all cells of the plan, and prints the table while it grows.
+/// Measures all cells of the plan, and prints each table when its rows are complete.
 pub(crate) async fn measure(plan: &Plan, contenders: &[Contender]) -> Vec<Row> {
     let mut rows = Vec::new();
     let trips: &[u64] = match (&plan.link, plan.extent) {
@@ -126,7 +127,8 @@ pub(crate) async fn measure(plan: &Plan, contenders: &[Contender]) -> Vec<Row> {
         let mut measured = Vec::new();
         for batch in batches(plan, round_trip) {
             let mut rows = measure_batch(plan, contenders, &batch).await;
-            // A batch with a time that is out of its tolerance is measured again, because the machine may have been busy.
+            // A batch with a time that is out of its tolerance is measured again, because the machine may have been
+            // busy.
             for _ in 0..REPEATS {
                 if rows.iter().all(|row| row.misses().is_empty()) {
                     break;
@@ -148,8 +150,9 @@ pub(crate) async fn measure(plan: &Plan, contenders: &[Contender]) -> Vec<Row> {
     rows
 }
 
-/// Returns the cells with this round-trip time. The cells of one batch are measured at once. This changes nothing where all of
-/// the time is spent waiting for the link. Cells with a short round trip, or with a large body, are measured alone.
+/// Returns the cells with this round-trip time. The cells of one batch are measured at once. This changes nothing where
+/// all of the time is spent waiting for the link. Cells with a short round trip, or with a large body, are measured
+/// alone.
 fn batches(plan: &Plan, round_trip: Duration) -> Vec<Vec<Cell>> {
     let counts: &[u32] = if plan.extent == Extent::Quick { &[1, 10] } else { &[1, 10, 100] };
     let mut batches = Vec::new();
@@ -187,7 +190,8 @@ async fn measure_batch(plan: &Plan, contenders: &[Contender], batch: &[Cell]) ->
     }
     let mut times = vec![Duration::MAX; chains.len()];
     for _ in 0..if plan.extent == Extent::Quick { 1 } else { first.rounds() } {
-        // Chains that begin together would compute together. Each chain begins in a part of the round trip of its own.
+        // Chains that begin at the same time would also need the processor at the same time. So each chain begins in
+        // another part of the round trip.
         let gap = first.round_trip / u32::try_from(chains.len()).unwrap_or(u32::MAX);
         let begun = chains.iter().zip(0..).map(|((cell, contender, is_pooled), nth)| async move {
             tokio::time::sleep(gap * nth).await;
@@ -216,7 +220,8 @@ async fn measure_batch(plan: &Plan, contenders: &[Contender], batch: &[Cell]) ->
     rows
 }
 
-/// Sends the requests of a cell, one after another, by a new client. Returns the time from the first request to the last byte.
+/// Sends the requests of a cell, one after another, by a new client. Returns the time from the first request to the
+/// last byte.
 async fn chain(plan: &Plan, contender: &Contender, cell: Cell, is_pooled: bool) -> Duration {
     let server = plan.servers.iter().find(|(scheme, _)| *scheme == cell.scheme);
     let (scheme, server) = server.expect("the plan has a server for each scheme");
@@ -267,8 +272,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// Returns the chart of the rows: the time of ten small requests at each round-trip time. Times over short round trips are too
-/// small for the chart.
+/// Returns the chart of the rows: the time of ten small requests at each round-trip time. Times over short round trips
+/// are too small for the chart.
 pub(crate) fn chart(rows: &[Row]) -> String {
     let longest = rows.iter().map(|row| row.cell.round_trip).max().unwrap_or_default();
     let is_shown = |row: &&Row| {

@@ -1,9 +1,9 @@
 //! The server that all clients of a bench talk to. The server is the program of the bench, started again as a process of its
 //! own, so that the processor time of the client does not include the processor time of the server.
 //!
-//! The server answers `GET /N` with a head of eight fields and N bytes. `GET /N/hold` is answered after 700 ms, so that many
-//! connections can be opened before the answer. The server ends when its standard input ends. With TLS, the server makes a
-//! certificate for its addresses and prints it.
+//! The server answers `GET /N` with a head of eight fields and N bytes. `GET /N/hold` is answered after 700 ms, so that
+//! many connections can be opened before the answer. The server ends when its standard input ends. With TLS, the server
+//! makes a certificate for its addresses and prints it.
 #![allow(dead_code, reason = "each bench uses a part of this module")]
 
 use std::env;
@@ -34,8 +34,8 @@ impl Server {
         Self::start_at(Ipv4Addr::LOCALHOST, &[])
     }
 
-    /// Starts a server that listens on `address`. The server speaks https if `names` has a name, with a certificate for all
-    /// of the names. Otherwise the server speaks http.
+    /// Starts a server that listens on `address`. The server speaks https if `names` has a name, with a certificate for
+    /// all of the names. Otherwise the server speaks http.
     pub(crate) fn start_at(address: Ipv4Addr, names: &[String]) -> Self {
         let program = env::current_exe().expect("the path of this program is known");
         let mut command = Command::new(program);

@@ -56,8 +56,8 @@ pub(crate) fn waterfall(exchanges: &[Exchange], is_coloured: bool) -> String {
     text + &legend(&used, is_coloured)
 }
 
-/// Returns the cells of an exchange. Each cell stands for a part of the time axis, and shows the phase that takes most of
-/// this part. An exchange has at least one cell.
+/// Returns the cells of an exchange. Each cell stands for a part of the time axis, and shows the phase that takes most
+/// of this part. An exchange has at least one cell.
 fn bar(exchange: &Exchange, end: Duration) -> Vec<Cell> {
     let cell = end.as_secs_f64().max(f64::MIN_POSITIVE) / CELLS as f64;
     let phases = exchange.phases();

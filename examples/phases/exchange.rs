@@ -93,9 +93,9 @@ impl Exchange {
         phases.filter(|phase| phase.end > phase.start).collect()
     }
 
-    /// Returns the part of the phase `wait` in which the server worked. The server says only how long it worked, so that the
-    /// rest of the phase is taken to be two ways of equal length. The longest metric counts, because metrics may include
-    /// each other.
+    /// Returns the part of the phase `wait` in which the server worked. The server says only how long it worked, so
+    /// that the rest of the phase is taken to be two ways of equal length. The longest metric counts, because metrics
+    /// may include each other.
     pub(crate) fn server_worked(&self) -> Option<(Duration, Duration)> {
         let worked = self.server.iter().filter_map(|metric| metric.duration).max()?;
         let wait = self.phases().into_iter().find(|phase| phase.tone == Tone::Wait)?;

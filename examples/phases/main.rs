@@ -1,8 +1,8 @@
-//! An example that fetches URLs and draws where the time went: a waterfall of all requests, grouped by connection, with one
-//! time axis. Without a URL, the requests go to servers of the example.
+//! An example that fetches URLs and draws where the time went: a waterfall of all requests, grouped by connection, with
+//! one time axis. Without a URL, the requests go to servers of the example.
 //!
-//! Run the example by `cargo run --release --example phases -- [URL...] [OPTIONS]`. `--help` lists the options. `--har` needs
-//! the feature `har`.
+//! Run the example by `cargo run --release --example phases -- [URL...] [OPTIONS]`. `--help` lists the options. `--har`
+//! needs the feature `har`.
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -167,7 +167,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Prints a text. A failed write is ignored, because it means that the reader of the pipe has gone.
+/// Prints a text. A failed write is ignored, because a failure means that the reader of the pipe has gone.
 fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

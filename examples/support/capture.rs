@@ -21,15 +21,16 @@ impl Capture {
     ///
     /// # Errors
     ///
-    /// Fails with `PermissionDenied` without the capability CAP_NET_RAW, and with `Unsupported` on other systems than Linux.
+    /// Fails with `PermissionDenied` without the capability CAP_NET_RAW, and with `Unsupported` on other systems than
+    /// Linux.
     #[cfg(target_os = "linux")]
     pub(crate) fn start(port: u16) -> io::Result<Self> {
         use std::io::Read;
 
         use socket2::{Domain, Protocol, Socket, Type};
 
-        // A socket for IPv4 sees each packet once, when the packet arrives. A socket for all protocols also sees each packet
-        // when it leaves. The kernel wants the number of the protocol in network order.
+        // A socket for IPv4 sees each packet once, when the packet arrives. A socket for all protocols also sees each
+        // packet when it leaves. The kernel wants the number of the protocol in network order.
         let ipv4 = Protocol::from(i32::from(ETH_P_IP.to_be()));
         let mut socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(ipv4))?;
         let (sender, receiver) = mpsc::channel();

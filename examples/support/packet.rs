@@ -1,4 +1,5 @@
-//! The headers of TCP segments in IPv4 packets (RFC 9293 section 3.1, RFC 791 section 3.1). Bytes go in, and values come out.
+//! The headers of TCP segments in IPv4 packets (RFC 9293 section 3.1, RFC 791 section 3.1). Bytes go in, and values
+//! come out.
 #![allow(dead_code, reason = "each program uses a part of this module")]
 
 use std::fmt;
@@ -57,8 +58,8 @@ impl fmt::Display for Flags {
 }
 
 impl Segment {
-    /// Returns the segment in an IPv4 packet. Returns `None` if the packet is cut short, is a later fragment, or has no TCP
-    /// segment.
+    /// Returns the segment in an IPv4 packet. Returns `None` if the packet is cut short, is a later fragment, or has no
+    /// TCP segment.
     pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
         let (version, header) = (packet.first()? >> 4, usize::from(packet.first()? & 15) * 4);
         let total = usize::from(u16_at(packet, 2)?);

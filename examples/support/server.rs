@@ -1,7 +1,8 @@
 //! An HTTP/1.1 server on this machine for the examples. The server uses hyper, on a thread and a runtime of its own.
 //!
 //! The server has these paths: `/hello`, `/bytes/N` (N bytes with a Content-Length), `/chunked/N` (N bytes in chunks),
-//! `/slow/MS` (an answer after MS milliseconds, with a `Server-Timing` field), and `/echo` (the content of the request).
+//! `/slow/MS` (an answer after MS milliseconds, with a `Server-Timing` field), and `/echo` (the content of the
+//! request).
 
 use std::convert::Infallible;
 use std::io;

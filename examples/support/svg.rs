@@ -1,9 +1,9 @@
 //! Pictures as SVG, for examples and benches: a [`Waterfall`] of phases on one time axis, and the charts [`Bars`] and
 //! [`Lines`].
 //!
-//! Each picture has a background of its own, so that the picture can be read on a page of any colour. The picture is dark if
-//! the reader prefers dark (`prefers-color-scheme`), and light for readers that do not know this preference. Text is escaped,
-//! and its fonts are generic.
+//! Each picture has a background of its own, so that the picture can be read on a page of any colour. The picture is
+//! dark if the reader prefers dark (`prefers-color-scheme`), and light for readers that do not know this preference.
+//! Text is escaped, and its fonts are generic.
 #![allow(dead_code, reason = "each program uses a part of this module")]
 
 use std::fmt::{self, Display, Write};
@@ -24,9 +24,9 @@ pub(crate) enum Tone {
     Good,
     /// The series that `Good` is compared with.
     Bad,
-    /// As `Good`, for another program.
+    /// The same series as `Good`, for another program.
     OtherGood,
-    /// As `Bad`, for another program.
+    /// The same series as `Bad`, for another program.
     OtherBad,
 }
 

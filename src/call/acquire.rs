@@ -30,7 +30,7 @@ pub(super) enum Waited {
 }
 
 /// A wait and the exchange that waits. When the wait ends, or is dropped, the trace learns which dial the request has
-/// begun, and how far a dial has come that the request stops waiting for.
+/// begun, and the progress of the dial that the request waited for.
 struct Waiting<'a> {
     wait: Wait,
     exchange: &'a mut Exchange,
@@ -126,9 +126,9 @@ impl Limit {
     }
 }
 
-/// Waits for a connection until `at`. Calls `meanwhile` at each poll without a connection. If this future holds a granted
-/// connection and is not polled for a while, the pool takes that connection back, and the wait continues at the same position
-/// in the queue.
+/// Waits for a connection until `at`. Calls `meanwhile` at each poll without a connection. If this future holds a
+/// granted connection and is not polled for a while, the pool takes that connection back, and the wait continues at the
+/// same position in the queue.
 pub(super) async fn wait_until(
     pool: &Pool,
     route: RouteRef<'_>,

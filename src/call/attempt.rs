@@ -257,8 +257,8 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
-    /// Returns the request if it may be sent with the SYN of its connection: it has no content, may be repeated, and is sent
-    /// to the server itself without TLS.
+    /// Returns the request if it may be sent with the SYN of its connection. Such a request has no content, may be
+    /// repeated, and goes directly to its server without TLS.
     #[cold]
     fn early(&self, exchange: &Exchange) -> Option<FirstBytes> {
         let is_plain = !self.route.is_https() && self.route.is_direct();

@@ -1,5 +1,4 @@
-//! The way of a hop: the choice of the proxy or of the unix socket, and the parts of the request head that are meant
-//! for the proxy.
+//! The proxy or the unix socket of a hop: the choice, and the parts of the request head that are meant for the proxy.
 //!
 //! This module does no I/O. Invariants: the fields of a proxy are added to the head of one attempt, and never to the
 //! fields of the request, so that no redirect and no other origin gets them. A client with proxies sends
@@ -16,9 +15,11 @@ use crate::pool::key::RouteRef;
 
 /// Returns how a request reaches its origin: directly, through a proxy that forwards the request, or through a tunnel.
 ///
-/// If the client or the request has proxies, but the request goes to its origin directly, `headers` loses
-/// `Proxy-Authorization`, which is for a proxy: <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A request that the
-/// caller shaped for a proxy keeps the field. Without any proxy the field stays, because the server may be a proxy.
+/// If the client or the request has proxies, but the request goes to its origin directly, `Proxy-Authorization` is
+/// removed from `headers`, because this field is meant for a proxy:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A CONNECT and a request with an absolute target keep the
+/// field, because the caller has made them for a proxy. Without any proxy the field stays, because the server may be a
+/// proxy.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! A reserved connection: how a caller gets the connection, and how a request is bound to it.
+//! A reserved connection: how a caller gets the connection, and how a request is bound to the connection.
 //!
-//! This module decides nothing about connections. Invariant: a request that is bound to a reserved connection is never sent
-//! on another connection.
+//! This module decides nothing about connections. Invariant: a request that is bound to a reserved connection is never
+//! sent on another connection.
 
 use std::sync::Arc;
 

@@ -194,8 +194,8 @@ pub enum RequestTarget {
 
 /// The template of a request's URL, such as `/users/{id}`, for spans and records.
 ///
-/// [`RequestBuilder::url_template`](crate::RequestBuilder::url_template) sets the template of a request. A request for
-/// [`Client::execute`](crate::Client::execute) may have a template among its extensions:
+/// [`RequestBuilder::url_template`](crate::RequestBuilder::url_template) sets the template of a request. A request that
+/// is passed to [`Client::execute`](crate::Client::execute) may have a template among its extensions:
 ///
 /// ```
 /// let request = http::Request::get("http://example.org/users/17")
@@ -206,7 +206,7 @@ pub enum RequestTarget {
 pub struct UrlTemplate(Cow<'static, str>);
 
 impl UrlTemplate {
-    /// Returns a template. The template should have few different values, because tools count requests by it.
+    /// Returns a template. The template should have few different values, because tools count requests by the template.
     pub fn new(template: impl Into<Cow<'static, str>>) -> Self {
         Self(template.into())
     }

@@ -1,7 +1,7 @@
-//! A connection that a caller has reserved: the handle, and its verbs.
+//! The handle of a reserved connection, and the verbs of the handle.
 //!
-//! This module does no I/O and decides nothing. Invariant: a handle that is dropped closes its connection, unless the caller
-//! has given the connection back.
+//! This module does no I/O and decides nothing. Invariant: a handle that is dropped closes its connection, unless the
+//! caller has given the connection back.
 
 use std::fmt;
 
@@ -18,38 +18,41 @@ use crate::url::IntoUrl;
 
 /// One connection that carries the requests of one caller, one after another. [`Client::reserve`] returns this type.
 ///
-/// Use a reserved connection if the server keeps state for each connection: a login by NTLM or Negotiate, a sticky session
-/// behind a load balancer, or a token that is valid on one connection.
+/// Use a reserved connection if the server keeps state for each connection: a login by NTLM or Negotiate, a sticky
+/// session behind a load balancer, or a token that is valid on one connection.
 ///
 /// # Requests
 ///
-/// The verbs return a [`RequestBuilder`], and everything that a request of the client can do works here too. The differences
-/// follow from the single connection:
+/// The verbs return a [`RequestBuilder`], and everything that a request of the client can do works here too. The
+/// differences follow from the single connection:
 ///
-/// - A request to another origin, by another proxy or with an [`isolation`](RequestBuilder::isolation) tag fails with
-///   [`ErrorKind::Request`](crate::ErrorKind::Request) before a byte is written.
-/// - A request is never moved to another connection, and never sent again. If the server has closed the connection, the request
-///   fails with [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost). All later requests fail in the same way.
-/// - A request begins when the latest response has ended. While the caller holds a response that was not read to its end, the
-///   next request fails with [`ErrorKind::Request`](crate::ErrorKind::Request). To send the next request, read the response
-///   to its end or drop it. If a dropped response has at most 64 KiB left, the next request waits until these bytes were
-///   read, at most 100 ms. If more is left, or if the bytes do not come in time, the connection is closed.
-/// - A redirect to the same origin is followed on the connection. A redirect to another origin, and a redirect after which the
-///   server closes the connection, is not followed: the caller gets this response.
-/// - A request with NTLM or Negotiate credentials does not say `Connection: close`, because nobody else uses its connection.
+/// - A request to another origin, through another proxy or with an [`isolation`](RequestBuilder::isolation) tag fails
+///   with [`ErrorKind::Request`](crate::ErrorKind::Request) before a byte is written.
+/// - A request is never moved to another connection, and never sent again. If the server has closed the connection, the
+///   request fails with [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost). All later requests fail in the
+///   same way.
+/// - A request begins when the latest response has ended. While the caller holds a response that was not read to its
+///   end, the next request fails with [`ErrorKind::Request`](crate::ErrorKind::Request). To send the next request, read
+///   the response to its end or drop it. If a dropped response has at most 64 KiB left, the next request waits until
+///   these bytes were read, at most 100 ms. If more is left, or if the bytes do not come in time, the connection is
+///   closed.
+/// - A redirect to the same origin is followed on the connection. A redirect to another origin is not followed, and
+///   neither is a redirect after which the server closes the connection. The caller gets this response.
+/// - A request with NTLM or Negotiate credentials does not send `Connection: close`, because nobody else uses its
+///   connection.
 /// - After an upgrade or a CONNECT, the connection carries no further request.
 ///
 /// # The end
 ///
-/// Dropping this value closes the connection. [`release`](Self::release) gives the connection back to the pool instead. In
-/// both cases a response under way may be read to its end first.
+/// Dropping this value closes the connection. [`release`](Self::release) gives the connection back to the pool instead.
+/// In both cases a response under way may be read to its end first.
 ///
-/// While the connection is reserved, it counts as active, and takes room under every limit of the pool. No other request
-/// gets it, no limit closes it, and neither the idle timeout, nor the maximum lifetime, nor
-/// [`evict_if`](crate::ClientBuilder::evict_if) ends the reservation. [`Pool::shutdown`](crate::Pool::shutdown) treats the
-/// connection as a request under way: requests may use the connection until the time of the shutdown has passed.
-/// [`Pool::on_network_change`](crate::Pool::on_network_change), and another TLS identity of the client
-/// (`ClientBuilder::identity_provider`), end the reservation at its next request.
+/// A reserved connection counts as active, and takes room under every limit of the pool. No other request gets the
+/// connection, and no limit closes the connection. The idle timeout, the maximum lifetime and
+/// [`evict_if`](crate::ClientBuilder::evict_if) do not end the reservation. [`Pool::shutdown`](crate::Pool::shutdown)
+/// treats the connection as a request under way: requests may use the connection until the time of the shutdown has
+/// passed. [`Pool::on_network_change`](crate::Pool::on_network_change), and another TLS identity of the client
+/// (`ClientBuilder::identity_provider`), end the reservation at the next request.
 ///
 /// ```no_run
 /// # async fn example(client: handclasp::Client, offer: String, proof: fn(&str) -> String) -> handclasp::Result<()> {
@@ -74,14 +77,16 @@ pub struct Reserved {
 }
 
 impl Client {
-    /// Reserves one connection to the URL's origin: takes an idle connection, or waits for a connection as a request does.
+    /// Reserves one connection to the URL's origin: takes an idle connection, or waits for a connection as a request
+    /// does.
     ///
-    /// An idle connection is taken only if it passes a look, and if it was used within
-    /// [`fresh_for_unsafe`](crate::ClientBuilder::fresh_for_unsafe), where the client has this setting.
-    /// [`Reserved::connection`] tells whether the connection was used before. All limits of the pool apply, and the wait
-    /// ends after the [`acquire_timeout`](crate::ClientBuilder::acquire_timeout).
+    /// An idle connection is taken only if the server has neither closed the connection nor sent bytes. If the client
+    /// has the setting [`fresh_for_unsafe`](crate::ClientBuilder::fresh_for_unsafe), the connection must also have been
+    /// used within this time. [`Reserved::connection`] tells whether the connection was used before. All limits of the
+    /// pool apply, and the wait ends after the [`acquire_timeout`](crate::ClientBuilder::acquire_timeout).
     ///
-    /// The path and the query of the URL do not matter. The connection goes by the proxy of a GET request to this URL.
+    /// The path and the query of the URL do not matter. The connection goes through the same proxy as a GET request to
+    /// this URL.
     ///
     /// # Cancel safety
     ///
@@ -89,8 +94,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// An error if the URL is invalid, if the pool refuses another connection or was shut down, or if no connection can be
-    /// made in time. Nothing was written.
+    /// An error if the URL is invalid, if the pool refuses another connection or was shut down, or if no connection can
+    /// be made in time. Nothing was written.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -144,7 +149,8 @@ impl Reserved {
         self.request(Method::DELETE, url)
     }
 
-    /// Starts a request with any method on the connection. An invalid URL is reported when the request is sent or built.
+    /// Starts a request with any method on the connection. An invalid URL is reported when the request is sent or
+    /// built.
     ///
     /// The builder is bound to the connection, and so is a request that its [`build`](RequestBuilder::build) returns. A
     /// request that is sent after the end of the reservation fails with
@@ -155,12 +161,12 @@ impl Reserved {
 
     /// Sends an [`http::Request`] on the connection, and waits for the head of its response.
     ///
-    /// [`Client::execute`] says what the request may be.
+    /// [`Client::execute`] describes which requests are allowed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe at any point. If a byte of the request was written, the connection is closed, and the
-    /// reservation is over. Before that, the connection stays reserved.
+    /// Dropping the future is safe at any point. If a byte of the request was written, the connection is closed, and
+    /// the reservation ends. If nothing was written, the connection stays reserved.
     ///
     /// # Errors
     ///
@@ -170,7 +176,7 @@ impl Reserved {
         request.on(self.pinned.clone()).send().await
     }
 
-    /// Returns the description of the connection at the moment at which it was reserved.
+    /// Returns the description of the connection at the time of the reservation.
     ///
     /// Its [`ordinal`](ConnectionInfo::ordinal) is the number of requests that the connection had carried, and
     /// [`is_reused`](ConnectionInfo::is_reused) says whether the connection was idle or used before.
@@ -180,20 +186,21 @@ impl Reserved {
 
     /// Whether the connection can carry another request.
     ///
-    /// If no request uses the connection, this method looks at the connection by a system call that does not block. While a
-    /// response is being read, the answer is true, although the end of the response may still close the connection. After the
-    /// answer false, the error of the next request names the reason.
+    /// If no request uses the connection, this method looks at the connection by a system call that does not block.
+    /// While a response is being read, the result is true, although the end of the response may still close the
+    /// connection. If the result is false, the error of the next request names the reason.
     ///
-    /// The server can close the connection at any moment after the answer.
+    /// The server can close the connection at any moment after this method returns.
     pub fn is_open(&self) -> bool {
         self.pinned.is_open()
     }
 
     /// Gives the connection back to the pool, so that any request of the client can use it.
     ///
-    /// Do not release a connection on which the server knows the caller by an earlier request: other requests of the client
-    /// would act in the name of that caller. A connection that has carried NTLM or Negotiate credentials is closed
-    /// instead, because the client can see these credentials. The client cannot see any other state that the server keeps.
+    /// Do not release a connection on which the server knows the caller by an earlier request: other requests of the
+    /// client would act in the name of that caller. A connection that has carried NTLM or Negotiate credentials is
+    /// closed instead, because the client can see these credentials. The client cannot see any other state that the
+    /// server keeps.
     ///
     /// If a response is not read to its end yet, the connection goes back to the pool when that response has ended.
     pub fn release(self) {

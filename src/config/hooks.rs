@@ -44,16 +44,17 @@ impl ClientBuilder {
 
 /// # Records
 impl ClientBuilder {
-    /// Adds a function that gets the [record](crate::ExchangeRecord) of each attempt when the attempt ends: at the end of
-    /// the response's content, at an error, and when the request or its response is dropped.
+    /// Adds a function that gets the [record](crate::ExchangeRecord) of each attempt when the attempt ends: at the end
+    /// of the response's content, at an error, and when the request or its response is dropped.
     ///
-    /// A request that is sent again, and each request of a chain of redirects, is an attempt of its own. The functions of
-    /// several calls are called in the order of the calls. The function runs in the task that ends the attempt, without
-    /// any lock of the client, and must not block. After a complete response, the connection is already free for other
-    /// requests. A panic of the function is reported by the panic hook and goes no further.
+    /// A request that is sent again, and each request of a chain of redirects, is an attempt of its own. If this method
+    /// is called several times, the functions run in the order in which they were added. A function runs in the task
+    /// that ends the attempt, without any lock of the client, and must not block. After a complete response, the
+    /// connection is already free for other requests. The panic hook reports a panic of the function, and the request
+    /// goes on.
     ///
-    /// A response that is dropped unread ends its attempt at that moment, even if the rest of the response is read in the
-    /// background. Without a function, no record is made.
+    /// A response that is dropped unread ends its attempt at that moment, even if the rest of the response is read in
+    /// the background. A client without such a function makes no record.
     ///
     /// ```
     /// let client = handclasp::Client::builder().on_exchange(|record| {

@@ -9,12 +9,13 @@ use crate::resolver::Ttl;
 
 /// # Sockets and schemes
 impl ClientBuilder {
-    /// Sets how long connecting by TCP may take, from the first attempt until an address accepts. `None` by default: only the
-    /// [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
+    /// Sets how long connecting by TCP may take, from the first attempt until an address accepts. `None` by default:
+    /// only the [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
     ///
-    /// The time covers the attempts to all addresses of the host, or of the proxy. After this time the requests that waited for
-    /// the dial fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in [`Phase::Tcp`](crate::Phase::Tcp). A custom
-    /// [`connector`](Self::connector) is limited by the connect timeout alone.
+    /// The time covers the attempts to all addresses of the host, or of the proxy. After this time the requests that
+    /// waited for the dial fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in
+    /// [`Phase::Tcp`](crate::Phase::Tcp). A custom [`connector`](Self::connector) is limited by the connect timeout
+    /// alone.
     ///
     /// ```
     /// use std::time::Duration;
@@ -30,12 +31,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long the TLS handshake with the server may take, as `TLSHandshakeTimeout` in Go. `None` by default: only the
-    /// [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
+    /// Sets how long the TLS handshake with the server may take, like `TLSHandshakeTimeout` in Go. `None` by default:
+    /// only the [`connect_timeout`](Self::connect_timeout) applies, which limits the whole dial in any case.
     ///
-    /// After this time the requests that waited for the dial fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in
-    /// [`Phase::Tls`](crate::Phase::Tls). The TLS handshake with a proxy belongs to the time of the proxy instead. The time
-    /// counts for https only.
+    /// After this time the requests that waited for the dial fail with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) in [`Phase::Tls`](crate::Phase::Tls). The timeout applies to
+    /// https URLs only. The TLS handshake with a proxy counts towards the timeout of the proxy instead.
     pub fn tls_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect.steps.tls = timeout.into();
         self

@@ -14,8 +14,9 @@ impl ClientBuilder {
         self.tls_certs_merge([certificate])
     }
 
-    /// Adds certificate authorities to the authorities that the platform trusts. On Android, [`build`](Self::build) fails,
-    /// because the verifier of Android takes no further authorities: use [`tls_certs_only`](Self::tls_certs_only).
+    /// Adds certificate authorities to the authorities that the platform trusts. On Android, [`build`](Self::build)
+    /// fails, because the verifier of Android accepts no further authorities: use
+    /// [`tls_certs_only`](Self::tls_certs_only).
     ///
     /// ```no_run
     /// use handclasp::{Certificate, Client};
@@ -142,11 +143,11 @@ impl ClientBuilder {
     /// The function runs on a blocking thread at the start of each dial to an https URL or to an https proxy, and may
     /// read files. The function runs for one dial of a client at a time. The connect timeout covers the function too.
     /// If the function fails, or if the identity cannot be used, the dial fails with
-    /// [`ErrorKind::Tls`](crate::ErrorKind::Tls). The connections of the latest usable identity stay in use.
+    /// [`ErrorKind::Tls`](crate::ErrorKind::Tls). Connections with the latest usable identity stay in use.
     ///
-    /// The dials of the client call the function one after another, and the connect timeout limits the wait of each dial.
-    /// So the function must return, and must not make an https request with the same client: this request would wait for
-    /// the end of the function.
+    /// The dials of the client call the function one after another, and the connect timeout limits the wait of each
+    /// dial. So the function must return. The function must not make an https request with the same client, because
+    /// this request would wait for the end of the function.
     ///
     /// When the function returns another identity than before, the connections of earlier identities carry no further
     /// request, and no TLS session of an earlier identity is resumed. A request under way is not interrupted, and a

@@ -9,19 +9,19 @@ use crate::error::{Error, Result};
 
 /// # Unix sockets
 impl ClientBuilder {
-    /// Sets the unix socket over which the client makes all of its connections, such as that of Docker or of a systemd
-    /// service. None by default. Exists on unix only.
+    /// Sets the unix socket over which the client makes all of its connections, such as the socket of Docker or of a
+    /// systemd service. By default, the client uses no unix socket. Exists on unix only.
     ///
     /// These rules apply to the requests of the client:
     ///
     /// - The path is a part of the route: a connection is reused for the same path and the same origin only.
-    /// - The URL gives the Host field, the target, and for https the name that the server's certificate must have. No name is
-    ///   looked up. No proxy is used, neither of the caller nor of the environment.
-    /// - All redirects stay on the socket, whatever host they name. A response can never choose a path.
-    /// - The options of TCP, [`local_address`](Self::local_address) and overrides such as [`resolve`](Self::resolve) change
-    ///   nothing, because there is no TCP and no address.
-    /// - [`ConnectionInfo::peer_addr`](crate::ConnectionInfo::peer_addr) and `local_addr` are `None`. The time to connect
-    ///   counts as the TCP phase.
+    /// - The URL gives the Host field, the target, and for https the name that the server's certificate must have. No
+    ///   name is looked up. The client uses no proxy, whether the caller or the environment names the proxy.
+    /// - All redirects stay on the socket, whatever host a redirect names. A response can never choose a path.
+    /// - The options of TCP, [`local_address`](Self::local_address) and overrides such as [`resolve`](Self::resolve)
+    ///   have no effect, because there is no TCP and no address.
+    /// - [`ConnectionInfo::peer_addr`](crate::ConnectionInfo::peer_addr) and `local_addr` are `None`. The time to
+    ///   connect counts as the TCP phase.
     ///
     /// On Linux, a path that begins with a NUL is a name in the abstract namespace. A relative path is relative to the
     /// current directory at the time of each dial, so that an absolute path is better.
@@ -29,12 +29,12 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`build`](Self::build) returns [`ErrorKind::Request`](crate::ErrorKind::Request) if no socket can have the path
-    /// (because the path is empty, too long, or has a NUL), and if the client also has a [`connector`](Self::connector), a
-    /// proxy, or an [`address_filter`](Self::address_filter), which would have no address to decide about. A request fails with
-    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) if there is no socket, if no server listens on it, or if this process may
-    /// not use it. The error names the path. If the queue of the server is full, a dial waits for room until the
-    /// [`connect_timeout`](Self::connect_timeout).
+    /// [`build`](Self::build) returns [`ErrorKind::Request`](crate::ErrorKind::Request) if the path is empty, is too
+    /// long, or is the path of a file and has a NUL. `build` also returns this error if the client also has a
+    /// [`connector`](Self::connector), a proxy, or an [`address_filter`](Self::address_filter), which would have no
+    /// address to decide about. A request fails with [`ErrorKind::Connect`](crate::ErrorKind::Connect) if there is no
+    /// socket, if no server listens on it, or if this process may not use it. The error names the path. If the queue of
+    /// the server is full, a dial waits for room until the [`connect_timeout`](Self::connect_timeout).
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -53,7 +53,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Checks that no other setting contradicts the unix socket.
+    /// Returns an error if another setting contradicts the unix socket.
     pub(super) fn check_unix_socket(&self) -> Result<()> {
         let Some(path) = &self.unix_socket else { return Ok(()) };
         let (other, why) = if self.connector.is_some() {
@@ -66,7 +66,7 @@ impl ClientBuilder {
             return Ok(());
         };
         Err(Error::request(format!(
-            "the client has both {other} and the unix socket {path}: leave one of both out, {why}"
+            "the client has both {other} and the unix socket {path}: leave one of them out, {why}"
         )))
     }
 }

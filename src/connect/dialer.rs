@@ -1,7 +1,8 @@
 //! The dial: from a destination to a connected stream.
 //!
-//! One deadline covers the whole dial: the name lookup, the race between addresses, and the TLS handshake. The dialer
-//! knows nothing of HTTP or of pools. Invariants: a dial spawns no task, so that dropping the dial ends all of its
+//! One deadline covers the whole dial: the name lookup, the race between addresses, the dialog with a proxy, and the
+//! TLS handshake. Each of these steps can have a shorter limit of its own. The dialer knows nothing of pools, and of
+//! HTTP only the `User-Agent` of CONNECT. Invariants: a dial spawns no task, so that dropping the dial ends all of its
 //! work. Each phase that begins in [`Setup`] ends in [`Setup`].
 
 #[cfg(feature = "proxy")]
@@ -161,7 +162,7 @@ impl Dialer {
         }
     }
 
-    /// Whether connections are made whose handshake ends with their first write.
+    /// Whether the first write of a connection carries the acknowledgment that ends TCP's handshake.
     pub(crate) fn holds_acks(&self) -> bool {
         self.config.tcp.request_on_ack
     }
@@ -171,7 +172,8 @@ impl Dialer {
         self.config.opens_fast
     }
 
-    /// Ends the handshake of a new connection: after its first write, or when it is kept without a write.
+    /// Sends the acknowledgment that ends TCP's handshake, if the system still holds the acknowledgment. Called after
+    /// the first write of a connection, and when a connection is kept without a write.
     pub(crate) fn send_held_ack(&self, stream: &Stream) {
         if self.holds_acks() {
             held_ack::send(stream);
@@ -185,7 +187,7 @@ impl Dialer {
     /// Each step is boxed, so that a dial takes the memory of its current step only. A future with space for all steps
     /// would leave holes between the allocations of idle connections, because the TLS step needs much space.
     ///
-    /// `request` is a request that may be repeated, and whose first bytes may go with the SYN: see
+    /// `request` has the first bytes of a request that may be repeated. These bytes may go with the SYN: see
     /// [`Stream::is_unclaimed`].
     pub(crate) async fn dial(
         &self,
@@ -368,7 +370,7 @@ impl Dialer {
         ResolveError { name: to.host().to_owned(), kind }.into()
     }
 
-    /// Makes a TLS handshake. This step is the tls phase.
+    /// Runs a TLS handshake. This step is the tls phase.
     async fn secure(
         &self,
         handshake: impl Future<Output = Result<Secured, DialError>>,

@@ -1,7 +1,7 @@
-//! A connection with whose SYN the first bytes of a request were sent.
+//! A connection whose SYN carried the first bytes of a request.
 //!
-//! Invariants: until the request is written, only a request that begins with the bytes that were sent can be written, and
-//! these bytes are not sent again. From then on, the stream is like plain TCP.
+//! Invariants: the first write must begin with the bytes that were sent with the SYN, and these bytes are not sent
+//! again. After the first write, the stream is like plain TCP.
 
 use std::fmt;
 use std::io;
@@ -31,7 +31,7 @@ impl fmt::Debug for FirstBytes {
 /// A connection, and the bytes that were sent with its SYN.
 pub(crate) struct Early {
     pub(super) tcp: TcpStream,
-    /// Bytes that were sent. Empty once the request was written.
+    /// Bytes that were sent with the SYN. Empty once the request was written.
     sent: Box<[u8]>,
 }
 
@@ -41,8 +41,8 @@ impl Early {
         !self.sent.is_empty()
     }
 
-    /// Returns the number of bytes of `first` that were sent with the SYN and must not be written. Fails if `first` does not
-    /// begin with the bytes that were sent.
+    /// Returns the number of bytes of `first` that were sent with the SYN and must not be written. Fails if `first`
+    /// does not begin with the bytes that were sent.
     pub(super) fn claim(&mut self, first: &[u8]) -> io::Result<usize> {
         if !first.starts_with(&self.sent) {
             let text = "another request was sent with the SYN";
@@ -53,7 +53,8 @@ impl Early {
 }
 
 impl Stream {
-    /// Returns the stream of a new connection. `sent` is the number of the bytes of `first` that were sent with the SYN.
+    /// Returns the stream of a new connection. `sent` is the number of the bytes of `first` that were sent with the
+    /// SYN.
     pub(super) fn opened(tcp: TcpStream, first: Option<&FirstBytes>, sent: usize) -> Self {
         match first.and_then(|first| first.0.get(..sent)) {
             None | Some([]) => Self::Tcp(tcp),
@@ -61,7 +62,7 @@ impl Stream {
         }
     }
 
-    /// Whether a request was sent with the SYN and not written yet, so that the connection is of use to that request only.
+    /// Whether a request was sent with the SYN and not written yet, so that only that request can use the connection.
     pub(crate) fn is_unclaimed(&self) -> bool {
         match self {
             Self::Early(early) => early.is_unclaimed(),

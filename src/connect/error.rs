@@ -100,7 +100,7 @@ impl DialError {
         Self { source: self.source, ..Self::new(kind, phase, message, scope) }
     }
 
-    /// Returns the error for the last of several addresses that a proxy was asked for. `number` is their number.
+    /// Returns the error for the last of several addresses that a proxy was asked for. `number` counts these addresses.
     #[cfg(feature = "proxy")]
     pub(super) fn after_addresses(self, number: usize) -> Self {
         if number < 2 {

@@ -80,7 +80,7 @@ impl ConnectError {
         self
     }
 
-    /// Returns what the system said about an option that it did not take.
+    /// Returns the first failure of a socket option that must be set.
     pub(super) fn untaken(&self) -> Option<&Untaken> {
         self.failures.iter().find_map(|failed| match &failed.why {
             Why::Error(error) => Untaken::of(error),

@@ -5,10 +5,10 @@
 //!
 //! <https://www.rfc-editor.org/rfc/rfc7413#section-1>
 //!
-//! The attempt ends when the server's SYN has arrived, as every other attempt does. So the time that it took is a round trip,
-//! a closed port is an error of the attempt, and addresses can be raced. No answer is lost by this wait, because nothing can
-//! come before the server's SYN. This file knows nothing of what the bytes mean. Invariant: the server may get the bytes
-//! twice, so the caller passes only bytes that may be repeated.
+//! The attempt ends when the server's SYN has arrived, as every other attempt does. So the attempt takes one round
+//! trip, a closed port is an error of the attempt, and addresses can be raced. The wait delays no answer, because no
+//! data comes before the server's SYN. This file does not know what the bytes mean. Invariant: the server may get the
+//! bytes twice, so the caller passes only bytes that may be repeated.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,9 @@ use std::net::SocketAddr;
 use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Connects to `peer`, and sends a part of `first` with the SYN, if the system can do so and has a cookie of the peer.
-/// Otherwise asks the peer for a cookie. Returns the connection and the number of bytes that were sent.
+/// Connects to `peer`, and sends a part of `first` with the SYN, if the system supports Fast Open and has a cookie of
+/// the peer. Without a cookie, asks the peer for a cookie. Returns the connection and the number of bytes that were
+/// sent.
 pub(super) async fn connect(
     socket: TcpSocket,
     peer: SocketAddr,
@@ -51,8 +52,8 @@ fn check(tcp: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Makes the system wait for the first write before it sends a SYN, if it has a cookie of the peer. Returns false if the
-/// system cannot do so.
+/// Makes the system wait for the first write before the system sends a SYN, if the system has a cookie of the peer.
+/// Returns false if the system does not support this option.
 #[cfg(all(feature = "fast-open", target_os = "linux"))]
 fn set(socket: &TcpSocket) -> bool {
     use nix::sys::socket::{setsockopt, sockopt::TcpFastOpenConnect};

@@ -1,17 +1,18 @@
 //! The acknowledgment that ends TCP's handshake, which the first bytes of the client can carry.
 //!
-//! Linux sends the acknowledgment of the server's SYN at once, unless quick-ACK is off. If quick-ACK is off, the system waits
-//! for the first write, which then carries the acknowledgment, and sends the acknowledgment alone after 200 ms. Until the server
-//! has the acknowledgment, it does not accept the connection: a connection on which nothing is written at once must not hold it.
-//! After a first write so early, the system would acknowledge the response late, so that quick-ACK is switched on again.
-//! Errors are ignored, because a connection whose acknowledgment goes alone works as well.
+//! Linux sends the acknowledgment of the server's SYN at once, unless quick-ACK is off. If quick-ACK is off, the system
+//! waits for the first write, which then carries the acknowledgment, and sends the acknowledgment alone after 200 ms.
+//! The server does not accept the connection before the acknowledgment arrives. So the acknowledgment must not be held
+//! on a connection on which nothing is written at once. After such an early first write, the system would acknowledge
+//! the response late. So quick-ACK is switched on again after the write. Errors are ignored, because the connection
+//! also works if the acknowledgment is sent alone.
 
 use socket2::SockRef;
 use tokio::net::TcpSocket;
 
 use super::Stream;
 
-/// Makes the system hold the acknowledgment of the server's SYN until the first write, if the system can.
+/// Makes the system hold the acknowledgment of the server's SYN until the first write, if the system supports this.
 pub(super) fn hold(socket: &TcpSocket) {
     set_quick(&SockRef::from(socket), false);
 }
@@ -20,7 +21,7 @@ pub(super) fn hold(socket: &TcpSocket) {
 /// acknowledgments at once.
 #[cold]
 pub(super) fn send(stream: &Stream) {
-    // A stream with TLS has written its hello already.
+    // A stream with TLS has already written its first message.
     if let Stream::Tcp(tcp) = stream {
         set_quick(&SockRef::from(tcp), true);
     }
@@ -43,8 +44,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether the server's end of the connection exists. The system makes it when the acknowledgment has arrived, and over
-    /// loopback the acknowledgment has arrived when the call that sends it returns.
+    /// Whether the server's end of the connection exists. The system makes it when the acknowledgment has arrived, and
+    /// over loopback the acknowledgment has arrived when the call that sends it returns.
     fn accept(listener: &TcpListener) -> Option<std::net::TcpStream> {
         match listener.accept() {
             Ok((peer, _)) => Some(peer),

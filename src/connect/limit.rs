@@ -1,4 +1,4 @@
-//! The time limits of the steps of a dial: the limit of the whole dial, and the limit that a step may have of its own.
+//! The time limits of the steps of a dial: the limit of the whole dial, and the limits of single steps.
 //!
 //! Invariant: a step never ends later than the whole dial.
 
@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use crate::time;
 use crate::timings::Rounded;
 
-/// Time at which a step of a dial ends, and the setting that says so. `Display` writes the time and the setting.
+/// Time at which a step of a dial must end, and the setting that sets this time. `Display` writes the time and the
+/// setting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     end: Instant,
     after: Duration,
-    /// Name of the setting that limits the step alone. With `None`, the limit of the whole dial counts.
+    /// Name of the setting that limits the step alone. With `None`, the limit of the whole dial applies.
     own: Option<&'static str>,
 }
 
@@ -23,7 +24,8 @@ impl Limit {
         Self { end: time::after(started, connect_timeout), after: connect_timeout, own: None }
     }
 
-    /// Returns the limit of a step that begins now. `own` is the time that the step may take, if a setting limits the step.
+    /// Returns the limit of a step that begins now. `own` is the time that the step may take, if a setting limits the
+    /// step.
     pub(super) fn of_step(self, own: Option<Duration>, setting: &'static str) -> Self {
         let Some(after) = own else { return self };
         let end = time::after(time::now(), after);

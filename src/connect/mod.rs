@@ -1,9 +1,11 @@
 //! Connecting: from a destination to a stream that is ready for a request.
 //!
-//! A dial looks up the host's addresses (`crate::resolver`), races TCP connections to these addresses while they are found
-//! (`order.rs`, `history.rs` and `race.rs` decide, `tcp.rs` connects), and makes the TLS handshake if the URL is https
-//! (`tls/`). `dialer.rs` holds these steps in order. This module knows nothing of pools. The only HTTP that this module
-//! knows is how the codec classifies unsolicited bytes.
+//! A dial looks up the host's addresses (`crate::resolver`), races TCP connections to these addresses while they are
+//! found (`order.rs`, `history.rs` and `race.rs` decide, `tcp.rs` connects), and makes the TLS handshake if the URL is
+//! https (`tls/`). `dialer.rs` holds these steps in order. `dialer/proxied.rs` and `proxy/` connect through a proxy,
+//! `dialer/unix.rs` connects to a unix socket, and `ways.rs` chooses between these. This module knows nothing of pools.
+//! Outside of `proxy/`, the only HTTP that this module knows is how the codec classifies unsolicited bytes, and the
+//! `User-Agent` of CONNECT.
 
 mod destination;
 mod dialer;

@@ -1,8 +1,8 @@
 //! The options of TCP sockets, and how they are set.
 //!
-//! This file knows no addresses. Invariants: an option of this file that the system does not take does not end a dial, because
-//! a connection without the option works as well. The options of `strict.rs` do end a dial. A value that is too small or too large for the system is replaced by the
-//! nearest value that the system takes.
+//! This file knows no addresses. Invariants: if the system refuses an option of this file, the dial goes on, because
+//! the connection also works without the option. If the system refuses an option of `strict.rs`, the dial ends. A value
+//! that is too small or too large for the system is replaced by the nearest value that the system accepts.
 
 use std::io;
 use std::time::Duration;
@@ -33,10 +33,10 @@ pub(crate) struct TcpOptions {
     pub(crate) send_buffer: Option<u32>,
     /// Size of the system's buffer for bytes that were received.
     pub(crate) recv_buffer: Option<u32>,
-    /// Number of unsent bytes in the system's buffer below which the socket takes further bytes.
+    /// Number of unsent bytes in the system's buffer below which the socket accepts further bytes.
     #[cfg(any(target_os = "android", target_os = "linux"))]
     pub(crate) notsent_lowat: Option<u32>,
-    /// Options that end a dial if the system does not take them.
+    /// Options that end a dial if the system refuses them.
     pub(crate) strict: Strict,
 }
 
@@ -67,7 +67,7 @@ impl TcpOptions {
     ///
     /// # Errors
     ///
-    /// If the system does not take one of the strict options.
+    /// If the system refuses one of the strict options.
     pub(super) fn set(&self, socket: &TcpSocket) -> io::Result<()> {
         self.strict.set(&SockRef::from(socket))?;
         // Further errors are ignored, because the dial needs none of these options.
@@ -124,7 +124,7 @@ impl TcpOptions {
     }
 }
 
-/// Returns the size of a buffer as the system takes it.
+/// Returns a buffer size that fits into the integer type of the system.
 fn buffer_size(bytes: u32) -> usize {
     bytes.min(i32::MAX as u32) as usize
 }

@@ -1,7 +1,8 @@
 //! The path of a unix socket.
 //!
 //! This file does no I/O. Invariants: the path was given by the caller of this crate, and never comes from a URL or a
-//! response. Two paths are equal only if their bytes are equal. Without unix sockets, no value of [`SocketPath`] exists.
+//! response. Two paths are equal only if their bytes are equal. Without unix sockets, no value of [`SocketPath`]
+//! exists.
 
 use std::fmt;
 
@@ -38,8 +39,8 @@ mod path {
 
     use crate::error::Error;
 
-    /// Path of a unix socket, which the system can take. On Linux, a path that begins with a NUL is a name in the abstract
-    /// namespace.
+    /// Path of a unix socket, in a form that the system accepts. On Linux, a path that begins with a NUL is a name in
+    /// the abstract namespace.
     #[derive(Clone, PartialEq, Eq, Hash)]
     pub(crate) struct SocketPath(Box<OsStr>);
 
@@ -81,7 +82,7 @@ mod path {
             cfg!(any(target_os = "android", target_os = "linux")) && self.0.as_bytes().first() == Some(&0)
         }
 
-        /// Whether the system has no room for the path, apart from which the path is valid.
+        /// Whether the path is too long for the system. The path is valid in all other respects.
         fn is_too_long(&self) -> bool {
             #[cfg(any(target_os = "android", target_os = "linux"))]
             if let Some((0, name)) = self.0.as_bytes().split_first() {
@@ -91,7 +92,8 @@ mod path {
         }
     }
 
-    /// Writes the path. Control characters are escaped, and a name in the abstract namespace begins with `@`, as in `ss`.
+    /// Writes the path. Control characters are escaped, and a name in the abstract namespace begins with `@`, as in
+    /// `ss`.
     impl fmt::Display for SocketPath {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let text = self.0.to_string_lossy();
@@ -144,7 +146,7 @@ mod tests {
         assert!(SocketPath::new(Path::new(&format!("\0{}", "x".repeat(107)))).is_ok());
     }
 
-    /// The system reads `a/./b` as it reads `a/b`, but may read `a/` in another way than `a`.
+    /// The system reads `a/./b` and `a/b` alike, but may read `a/` and `a` differently.
     #[test]
     fn paths_are_equal_only_if_their_bytes_are() {
         let of = |path: &str| SocketPath::new(Path::new(path)).unwrap();

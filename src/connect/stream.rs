@@ -209,7 +209,7 @@ impl Transport for TcpStream {
     }
 }
 
-/// Unix sockets of the caller. A client also connects to unix sockets by itself:
+/// Unix sockets that a custom connector returns. A client also connects to unix sockets by itself:
 /// [`ClientBuilder::unix_socket`](crate::ClientBuilder::unix_socket).
 #[cfg(unix)]
 impl Transport for UnixStream {
@@ -237,7 +237,8 @@ pub(crate) enum Stream {
     /// A plain unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
-    /// Plain TCP with whose SYN the first bytes of a request were sent. Boxed because it is rare: keeps the stream small.
+    /// Plain TCP whose SYN carried the first bytes of a request. Boxed because this variant is rare: keeps the stream
+    /// small.
     Early(Box<Early>),
     /// TLS over TCP or over a unix socket.
     Tls(Box<TlsStream>),
@@ -281,7 +282,7 @@ impl Stream {
             Self::Tcp(tcp) => look(&SockRef::from(&*tcp)),
             #[cfg(unix)]
             Self::Unix(unix) => look(&SockRef::from(&*unix)),
-            // The answer may be here before the request is claimed.
+            // The answer may have arrived before the request is written.
             Self::Early(early) if early.is_unclaimed() => Look::Silent,
             Self::Early(early) => look(&SockRef::from(&early.tcp)),
             Self::Tls(tls) => tls.look(),
@@ -535,7 +536,7 @@ mod tests {
         assert_eq!(stream.look(), Look::Closed);
     }
 
-    /// The look at a unix socket answers as the look at TCP does.
+    /// The look at a unix socket has the same results as the look at a TCP socket.
     #[cfg(unix)]
     #[tokio::test]
     async fn the_look_at_a_unix_socket_is_a_peek() {

@@ -1,5 +1,5 @@
-//! The options of sockets that end a dial if the system does not take them: the interface and the mark, which decide which
-//! network the bytes take, and the congestion control, whose name only the system can check.
+//! Socket options that end a dial if the system refuses them. The interface and the mark decide which network the bytes
+//! take. The name of the congestion control can be checked by the system only.
 //!
 //! This file knows no addresses. Invariant: no socket connects without an option of this file that the caller has set.
 
@@ -12,7 +12,7 @@ use socket2::Socket;
 #[cfg(any(target_os = "android", target_os = "freebsd", target_os = "fuchsia", target_os = "linux"))]
 use crate::error::Error;
 
-/// Options of the sockets of one client that end a dial if the system does not take them.
+/// Socket options of one client that end a dial if the system refuses them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Strict {
     /// Name of the interface through which packets leave and come.
@@ -39,7 +39,7 @@ impl Strict {
     ///
     /// # Errors
     ///
-    /// An error that wraps an [`Untaken`] if the system does not take an option.
+    /// An error that wraps an [`Untaken`] if the system refuses an option.
     pub(super) fn set(&self, socket: &Socket) -> io::Result<()> {
         self.choose_network(socket)?;
         #[cfg(any(target_os = "freebsd", target_os = "linux"))]
@@ -106,7 +106,7 @@ impl Name {
                 bytes[..text.len()].copy_from_slice(text.as_bytes());
                 return Ok(Self { bytes, length: text.len() as u8 });
             }
-            _ => "is longer than 15 bytes, which no name on this system is",
+            _ => "is longer than 15 bytes, the limit of the system",
         };
         Err(Error::request(format!(
             "the name {text:?} ({setting}) {why}: give the name that the system lists"
@@ -125,7 +125,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// An option that the system did not take: what a person can do, and the system's error.
+/// The failure of an option that the system refused: a message that says what to do, and the system's error.
 #[derive(Debug)]
 pub(crate) struct Untaken {
     message: String,
@@ -133,7 +133,7 @@ pub(crate) struct Untaken {
 }
 
 impl Untaken {
-    /// Returns the option that the system did not take, if the error is about one.
+    /// Returns the failure of an option, if `error` wraps one.
     pub(super) fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
@@ -170,7 +170,7 @@ fn no_interface(name: Name, error: io::Error) -> io::Error {
         format!("there is no interface {name:?} (interface): give the name that `ip link` lists")
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         format!(
-            "this process may not bind sockets to the interface {name:?} (interface): give it CAP_NET_RAW, or set local_address instead"
+            "this process may not bind sockets to the interface {name:?} (interface): give the process CAP_NET_RAW, or set local_address instead"
         )
     } else {
         format!("the system did not bind the socket to the interface {name:?} (interface)")
@@ -183,7 +183,7 @@ fn no_interface(name: Name, error: io::Error) -> io::Error {
 fn no_mark(error: io::Error) -> io::Error {
     let message = match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "this process may not mark sockets (tcp_mark): give it CAP_NET_ADMIN"
+            "this process may not mark sockets (tcp_mark): give the process CAP_NET_ADMIN"
         }
         _ => "the system did not mark the socket (tcp_mark)",
     };
@@ -195,12 +195,12 @@ fn no_mark(error: io::Error) -> io::Error {
 fn no_congestion_control(name: Name, error: io::Error) -> io::Error {
     let message = match error.kind() {
         io::ErrorKind::NotFound => format!(
-            "the system has no congestion control {name:?} (tcp_congestion): load its module, or name one that the system lists"
+            "the system has no congestion control {name:?} (tcp_congestion): load its module, or use an algorithm that the system lists"
         ),
         io::ErrorKind::PermissionDenied => format!(
-            "this process may not use the congestion control {name:?} (tcp_congestion): name one that net.ipv4.tcp_allowed_congestion_control lists, or give the process CAP_NET_ADMIN"
+            "this process may not use the congestion control {name:?} (tcp_congestion): use an algorithm that net.ipv4.tcp_allowed_congestion_control lists, or give the process CAP_NET_ADMIN"
         ),
-        _ => format!("the system did not take the congestion control {name:?} (tcp_congestion)"),
+        _ => format!("the system refused the congestion control {name:?} (tcp_congestion)"),
     };
     Untaken::into_io(message, error)
 }
@@ -223,7 +223,7 @@ mod tests {
             ("a\0b", "the name \"a\\0b\" (interface) has a NUL: give the name that the system lists"),
             (
                 "a234567890123456",
-                "the name \"a234567890123456\" (interface) is longer than 15 bytes, which no name on this system is: give the name that the system lists",
+                "the name \"a234567890123456\" (interface) is longer than 15 bytes, the limit of the system: give the name that the system lists",
             ),
         ] {
             assert_eq!(Name::new(name, "interface").unwrap_err().to_string(), why);
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// Each case is an option that the system does not take from any process, or that this process may set.
+    /// The system refuses the option of each case, whether or not this process has the right to set the option.
     #[test]
     fn what_the_system_does_not_take_is_an_error() {
         let name = |text| Some(Name::new(text, "test").unwrap());
@@ -246,11 +246,11 @@ mod tests {
             (
                 Strict { congestion: name("no-such-cc"), ..Strict::default() },
                 false,
-                "the system has no congestion control \"no-such-cc\" (tcp_congestion): load its module, or name one that the system lists",
+                "the system has no congestion control \"no-such-cc\" (tcp_congestion): load its module, or use an algorithm that the system lists",
             ),
         ] {
             let error = strict.set(&socket()).unwrap_err();
-            // Without a right, the system says so before it looks the name up.
+            // Without the right, the system reports the missing right before it looks the name up.
             let is_right =
                 error.kind() == io::ErrorKind::PermissionDenied || error.to_string().starts_with(text);
             assert!(is_right && Untaken::of(&error).is_some(), "{error}");

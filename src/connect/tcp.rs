@@ -99,7 +99,7 @@ pub(crate) struct Attempts<'a> {
     timer: Option<Pin<Box<Sleep>>>,
     /// The dns phase until the first attempt starts, and then the tcp phase.
     phase: Option<SetupPhase<'a>>,
-    /// Time at which the timeout of the attempts ends, from the start of the first attempt.
+    /// Time at which the timeout of the attempts passes. The timeout counts from the start of the first attempt.
     end: Option<Instant>,
     /// Whether the timeout of the attempts has passed.
     is_late: bool,
@@ -167,8 +167,8 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Returns the first connection, or `None` once the lookup has ended and every attempt has failed, or once the timeout of
-    /// the attempts has passed.
+    /// Returns the first connection, or `None` once the lookup has ended and every attempt has failed, or once the
+    /// timeout of the attempts has passed.
     ///
     /// Cancel safe: the attempts continue when the method is called again.
     pub(crate) async fn winner(&mut self) -> Option<Won> {
@@ -211,8 +211,8 @@ impl<'a> Attempts<'a> {
         ConnectError::new(self.failures)
     }
 
-    /// Polls the lookup, and polls and starts attempts. Returns ready when an attempt has connected, when the lookup has
-    /// ended and all attempts have failed, or when the timeout of the attempts has passed.
+    /// Polls the lookup, and polls and starts attempts. Returns ready when an attempt has connected, when the lookup
+    /// has ended and all attempts have failed, or when the timeout of the attempts has passed.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Won>> {
         loop {
             self.poll_lookup(cx);
@@ -354,7 +354,7 @@ impl<'a> Attempts<'a> {
             }
         }
         let Conditions { local, options, setup, first, .. } = self.conditions;
-        // Only one server gets the bytes.
+        // Only the first address gets the bytes with the SYN.
         let first = first.filter(|_| number == 0).cloned();
         let connecting = Box::pin(async move {
             let socket = open(peer, local, options)?;

@@ -1,7 +1,8 @@
-//! The choice of the way of a request: a unix socket, a proxy, or neither.
+//! Chooses how a request reaches its server: over a unix socket, through a proxy, or directly. In this file, *way*
+//! means this choice.
 //!
-//! This file does no I/O. Invariants: the way is made of what the caller has named for the client or for the request, and of
-//! nothing that a response says. If a unix socket is named, a request takes no other way.
+//! This file does no I/O. Invariants: the way depends on the settings of the client and of the request, and never on a
+//! response. If a unix socket is set, a request takes no other way.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use super::socket_path::SocketPath;
 use super::{Proxies, Via, Wanted};
 use crate::error::{Error, Result};
 
-/// The ways that are named for a client or for one request. Empty: none is named. Shared and small, because every request
-/// has ways and few are named.
+/// The unix socket and the proxies that are set for a client or for one request. Empty if none is set. Behind one
+/// pointer: keeps each request small, because few requests have such settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ways(Option<Arc<Named>>);
 
@@ -21,7 +22,7 @@ struct Named {
 }
 
 impl Ways {
-    /// No way is named.
+    /// Neither a unix socket nor proxies.
     pub(crate) const NONE: Self = Self(None);
 
     /// Returns the ways of a client.
@@ -34,25 +35,25 @@ impl Ways {
         }
     }
 
-    /// Whether no way is named.
+    /// Whether neither a unix socket nor proxies are set.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Names a unix socket.
+    /// Sets the unix socket.
     #[cfg(unix)]
     pub(crate) fn set_socket(&mut self, path: SocketPath) {
         Arc::make_mut(self.0.get_or_insert_default()).socket = Some(Arc::new(path));
     }
 
-    /// Names proxies. With no proxies, those of the client are not used.
+    /// Sets the proxies. An empty value switches the proxies of the client off.
     #[cfg(feature = "proxy")]
     pub(crate) fn set_proxies(&mut self, proxies: Proxies) {
         Arc::make_mut(self.0.get_or_insert_default()).proxies = Some(proxies);
     }
 
-    /// Whether proxies are named.
+    /// Whether there is at least one proxy.
     pub(crate) fn has_proxies(&self) -> bool {
         self.proxies().is_some_and(|proxies| !proxies.is_empty())
     }
@@ -75,7 +76,7 @@ impl Ways {
         if let Some(path) = own.socket().or_else(|| client.socket()) {
             if own.has_proxies() {
                 return Err(Error::request(format!(
-                    "the request has both a proxy and the unix socket {path}: leave one of both out, because no proxy is used for a unix socket"
+                    "the request has both a proxy and the unix socket {path}: leave one of them out, because no proxy is used for a unix socket"
                 )));
             }
             return Ok(Via::Unix(path.clone()));

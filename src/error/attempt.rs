@@ -1,4 +1,4 @@
-//! The attempts of a request that another attempt followed, as responses and errors show them.
+//! Earlier attempts of a call, as responses and errors show them.
 //!
 //! This module decides nothing. Invariant: neither a header value nor a secret of a URL is shown.
 
@@ -10,21 +10,21 @@ use http::{Method, StatusCode, Uri};
 use super::{ErrorKind, redacted};
 use crate::timings::Timings;
 
-/// The reason for which a request was sent another time.
+/// The reason for which a request was sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResendCause {
-    /// The server answered by a redirect, which the client followed.
+    /// The server answered with a redirect, which the client followed.
     Redirect,
     /// The reused connection was closed or reset before an answer came.
     ConnectionLost,
     /// Bytes that answer no request came on the reused connection before the request was written.
     Unsolicited,
-    /// The answer came so soon on the reused connection that it answers an earlier request.
+    /// The answer came so soon on the reused connection that the answer belongs to an earlier request.
     TooSoon,
     /// The server answered 408 and closed the reused connection.
     RequestTimeout,
-    /// The server answered 417, so that the request was sent again without its expectation.
+    /// The server answered 417, and the request was sent again without `Expect`.
     ExpectationFailed,
 }
 
@@ -56,10 +56,10 @@ impl fmt::Display for ResendCause {
     }
 }
 
-/// An attempt to send a request that did not decide the outcome, because another attempt followed.
+/// An attempt to send a request, after which another attempt of the same call followed.
 ///
 /// [`Response::earlier_attempts`](crate::Response::earlier_attempts) and
-/// [`Error::earlier_attempts`](crate::Error::earlier_attempts) return the attempts in their order. The request that a
+/// [`Error::earlier_attempts`](crate::Error::earlier_attempts) return these attempts in their order. The request that a
 /// redirect answered is an attempt, and so is a request that was sent again.
 ///
 /// ```no_run
@@ -110,8 +110,8 @@ impl EarlierAttempt {
         self.cause
     }
 
-    /// Returns the timings of this attempt alone. [`Timings::previous`] is zero, and [`Timings::total`] begins with this
-    /// attempt.
+    /// Returns the timings of this attempt alone. [`Timings::previous`] is zero, and [`Timings::total`] begins with
+    /// this attempt.
     pub fn timings(&self) -> &Timings {
         &self.timings
     }
@@ -121,7 +121,8 @@ impl EarlierAttempt {
         self.connection
     }
 
-    /// Returns the address of the server or of the proxy. `None` for a connection that a custom connector made.
+    /// Returns the address of the server or of the proxy. `None` for a connection that a custom connector made, and for
+    /// a unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer
     }

@@ -1,13 +1,12 @@
 //! URLs without secrets, for spans, records and messages.
 //!
-//! This module does no I/O. Invariant: neither a user nor a password, and no value of a key that signs a URL, is
-//! returned.
+//! This module does no I/O. Invariant: no result has a user, a password, or the value of a key that signs a URL.
 
 use http::Uri;
 
-/// The keys of a query whose values sign the URL or name its signer. The conventions of OpenTelemetry list four of these
-/// keys for `url.full`, and compare keys by their letter case. The keys of AWS's fourth signature have values of the same
-/// kinds.
+/// The keys of a query whose values sign the URL or name its signer. The conventions of OpenTelemetry list four of
+/// these keys for `url.full`, and compare keys with their letter case. The keys of AWS's fourth signature have values
+/// of the same kinds.
 const SECRET_KEYS: [&str; 7] = [
     "AWSAccessKeyId",
     "Signature",

@@ -222,8 +222,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the error of a connection whose other side refused the client's certificate. Gives `error` back if
-    /// `error` has another reason. The phase is that of the handshake if `phase` is `None`.
+    /// Returns the error of a connection whose other side refused the client's certificate. Returns `error` unchanged
+    /// if `error` has another reason. The phase is that of the handshake if `phase` is `None`.
     #[cold]
     fn refused(&self, error: io::Error, phase: Option<Phase>) -> Result<Error, io::Error> {
         let Some(why) = client_refused(&error) else { return Err(error) };
@@ -271,8 +271,8 @@ impl Exchange {
         self.trace.complete(why, now, || self.attempt.amounts());
     }
 
-    /// Gives the connection back or closes the connection, as the codec's verdict says. Returns the reason that forbids the
-    /// reuse of the connection, if there is one.
+    /// Gives the connection back or closes the connection, as the codec's verdict says. Returns the reason that forbids
+    /// the reuse of the connection, if there is one.
     fn give_back(&mut self, now: Instant) -> Option<&'static str> {
         // The server may have answered while a part of the request was still waiting in the exchange or in the stream.
         let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();

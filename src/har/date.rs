@@ -3,8 +3,8 @@
 //! This file does no I/O and reads no clock. Invariant: every number gives a text, and the text of a later time is not
 //! smaller.
 
-/// Returns a time of day in UTC, such as `2026-11-29T15:03:35.123Z` (ISO 8601, and RFC 3339). `milliseconds` counts from the
-/// beginning of 1970. Times outside of the years 0 to 9999 become the nearest time within them.
+/// Returns a time of day in UTC, such as `2026-11-29T15:03:35.123Z` (ISO 8601, and RFC 3339). `milliseconds` counts
+/// from the beginning of 1970. Times outside of the years 0 to 9999 become the nearest time within them.
 pub(super) fn iso_8601(milliseconds: i128) -> String {
     let milliseconds = milliseconds.clamp(FIRST, LAST);
     let (days, rest) = (milliseconds.div_euclid(DAY), milliseconds.rem_euclid(DAY));
@@ -16,8 +16,8 @@ pub(super) fn iso_8601(milliseconds: i128) -> String {
 
 /// Returns the year, month and day of the Gregorian calendar. `days` counts from the beginning of 1970.
 fn civil(days: i128) -> (i128, i128, i128) {
-    // A year is taken to begin in March, so that the day of a leap year is the last day of its year. Days count from the 1st
-    // of March of the year 0.
+    // A year is taken to begin in March, so that the day of a leap year is the last day of its year. Days count from
+    // the 1st of March of the year 0.
     let days = days + 719_468;
     let (cycle, day) = (days.div_euclid(DAYS_IN_400_YEARS), days.rem_euclid(DAYS_IN_400_YEARS));
     // Leap days are taken out, so that each year has 365 days.

@@ -1,8 +1,8 @@
 //! One entry of a HAR file, made from the record of an attempt.
 //!
 //! This file does no I/O. Invariants: unless the caller asks for secrets, no entry holds the value of a field of
-//! [`SECRET_FIELDS`], a value that is marked as sensitive, the value of a cookie, or a value that signs a URL. The phases of
-//! an entry sum to its time.
+//! [`SECRET_FIELDS`], a value that is marked as sensitive, the value of a cookie, or a value that signs a URL. The
+//! phases of an entry sum to its time.
 
 use std::time::Duration;
 
@@ -186,8 +186,8 @@ impl Maker<'_> {
         cookies.map(Value::from).collect()
     }
 
-    /// Reads the pair of a cookie. A pair without an equals sign is the value of a cookie without a name, as RFC 6265bis
-    /// says.
+    /// Reads the pair of a cookie. A pair without an equals sign is the value of a cookie without a name, as RFC
+    /// 6265bis says.
     fn cookie(&self, pair: &str) -> Option<Map<String, Value>> {
         let pair = pair.trim();
         let (name, value) = pair.split_once('=').unwrap_or(("", pair));
@@ -254,7 +254,7 @@ fn is_scheme(text: &str) -> bool {
     text.strip_suffix(':').map_or(text.is_empty(), |name| !name.contains(['/', '?', ':']))
 }
 
-/// Returns why an attempt was not complete.
+/// Returns the reason for which an attempt was not complete.
 fn error(record: &ExchangeRecord) -> Option<String> {
     match record.outcome() {
         ExchangeOutcome::Complete => None,

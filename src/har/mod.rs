@@ -1,7 +1,8 @@
-//! HAR 1.2, the HTTP Archive format: what a client sent and received, and how long each phase took, as a file for viewers.
+//! HAR 1.2, the HTTP Archive format: what a client sent and received, and how long each phase took, as a file for
+//! viewers.
 //!
-//! A [`HarLog`] collects an entry for each attempt to send a request. Browsers' developer tools, and many tools beside
-//! them, show such a file as a waterfall. The format is described at
+//! A [`HarLog`] collects an entry for each attempt to send a request. The developer tools of browsers, and many other
+//! tools, show such a file as a waterfall. The format is described at
 //! <https://w3c.github.io/web-performance/specs/HAR/Overview.html>.
 //!
 //! ```
@@ -33,16 +34,17 @@ use crate::time::Wall;
 
 /// A collector of entries for a HAR 1.2 file.
 ///
-/// The function that [`recorder`](Self::recorder) returns makes an entry of each [record](ExchangeRecord) that it gets from
-/// [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange). Several clients can share a log. A clone of a log has
-/// the same entries.
+/// The function that [`recorder`](Self::recorder) returns makes an entry of each [record](ExchangeRecord) that it gets
+/// from [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange). Several clients can share a log. A clone of
+/// a log has the same entries.
 ///
 /// A log keeps the latest 10,000 entries, and at most 64 MiB of them. The oldest entries are left out.
 ///
-/// **Secrets.** By default, `REDACTED` stands in place of the values of `Authorization`, `Proxy-Authorization`, `Cookie` and
-/// `Set-Cookie`, of field values that are marked as [sensitive](http::HeaderValue::set_sensitive), of cookies, and of the
-/// keys that sign a URL, such as `X-Amz-Signature`. Users and passwords of URLs, fragments, and the content of requests and
-/// responses are left out. A secret at another place, such as a path or a field that is not marked, is written as it is.
+/// **Secrets.** By default, `REDACTED` replaces the values of `Authorization`, `Proxy-Authorization`, `Cookie` and
+/// `Set-Cookie`, of field values that are marked as [sensitive](http::HeaderValue::set_sensitive), of cookies, and of
+/// the keys that sign a URL, such as `X-Amz-Signature`. Users and passwords of URLs, fragments, and the content of
+/// requests and responses are left out. A secret in another place, such as a path or a field that is not marked, is
+/// written unchanged.
 #[derive(Clone)]
 pub struct HarLog {
     max_entries: usize,
@@ -73,19 +75,19 @@ impl HarLog {
     }
 
     /// Returns a log whose new [recorders](Self::recorder) write the secrets into the entries: the values of
-    /// `Authorization`, of cookies, and of everything else that the log replaces by default. Recorders that were made
-    /// before are not changed.
+    /// `Authorization`, of cookies, and of everything else that the log replaces by default. This method does not
+    /// change earlier recorders.
     ///
-    /// Whoever reads such a file can act as the user of the client. Use this method only for a file that you delete or
-    /// keep secret.
+    /// A person who reads such a file can act as the user of the client. Use this method only for a file that you
+    /// delete or keep secret.
     pub fn keep_secrets(mut self) -> Self {
         self.keeps_secrets = true;
         self
     }
 
     /// Returns a function that adds an entry for each record, for
-    /// [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange). The function makes the text of the entry at once, in
-    /// the task that ends the attempt, and does not block.
+    /// [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange). The function makes the text of the entry at
+    /// once, in the task that ends the attempt, and does not block.
     pub fn recorder(&self) -> impl Fn(&ExchangeRecord) + Send + Sync + 'static {
         let log = self.clone();
         move |record| {
@@ -124,8 +126,8 @@ impl HarLog {
 
     /// Writes the file, with the entries in the order in which the attempts began. Each entry has a line of its own.
     ///
-    /// The log has no lock while it writes, so that requests go on. The method blocks for as long as `output` does. In
-    /// async code, [`to_json`](Self::to_json) with an async write blocks less.
+    /// The log is not locked while this method writes, so that requests go on. The method blocks while `output` blocks.
+    /// In async code, use [`to_json`](Self::to_json) and an async write instead.
     ///
     /// # Errors
     ///

@@ -45,7 +45,8 @@ impl PoolInner {
         let destination =
             Destination::new(route.is_https(), route.host(), route.port()).by(route.via().clone());
         let (dialer, traced, tag) = (self.dialer.clone(), setup.clone(), route.tag().cloned());
-        // A connection with a request in its SYN is of use to that request only, so no other request may be first to get it.
+        // Only one request can use a connection whose SYN carries this request. So the SYN carries a request only while
+        // no other request waits.
         let request = wanted_by.and_then(|waiter| waiter.request.clone());
         let request = request.filter(|_| self.lock().policy.is_alone_at(place));
         let work = async move { dialer.dial(&destination, tag.as_ref(), &traced, request).await };

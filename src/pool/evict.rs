@@ -51,12 +51,13 @@ impl IdleConnection<'_> {
         self.fixed.id
     }
 
-    /// Returns the address of the other end. `None` for a connection that a custom connector made.
+    /// Returns the address of the other end. `None` for a connection that a custom connector made, and for a unix
+    /// socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.fixed.peer
     }
 
-    /// Returns the address of this end. `None` for a connection that a custom connector made.
+    /// Returns the address of this end. `None` for a connection that a custom connector made, and for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.fixed.local
     }

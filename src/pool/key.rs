@@ -1,6 +1,6 @@
-//! The route: the scheme, the host, the port, the isolation tag, and the proxy or unix socket. The route is the pool's key, because a
-//! route decides which server a connection reaches, what TLS verified about that server, and which requests share the
-//! connection.
+//! The route: the scheme, the host, the port, the isolation tag, and the proxy or unix socket. The route is the pool's
+//! key, because a route decides which server a connection reaches, what TLS verified about that server, and which
+//! requests share the connection.
 //!
 //! A [`Route`] is built once for each host and then shared. A request borrows its route from its URI
 //! ([`RouteRef`]) and is compared without an allocation. Invariant: two requests share a connection only if their
@@ -17,8 +17,8 @@ use http::Uri;
 use crate::connect::Via;
 use crate::error::Error;
 
-/// Scheme, host (lower case), port, isolation tag, and proxy or unix socket. If a proxy forwards the requests, the host and the port are
-/// those of the proxy, and the scheme is http.
+/// Scheme, host (lower case), port, isolation tag, and proxy or unix socket. If a proxy forwards the requests, the host
+/// and the port are those of the proxy, and the scheme is http.
 ///
 /// A final dot is part of the host: a name with a final dot is absolute, so that the resolver may find another server
 /// for it than for the name without the dot.
@@ -34,8 +34,8 @@ pub(crate) struct Route {
     via: Via,
 }
 
-/// A route as the pool's table stores it. A short host without a tag, a proxy or a unix socket is copied into the key, so that
-/// most comparisons do not follow the pointer: 48 instructions fewer per warm GET.
+/// A route as the pool's table stores it. A short host without a tag, a proxy or a unix socket is copied into the key,
+/// so that most comparisons do not follow the pointer: 48 instructions fewer per warm GET.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Key {
@@ -142,7 +142,7 @@ impl<'a> RouteRef<'a> {
         }
     }
 
-    /// Returns how a proxy is used, or `None` if the way leads through no proxy.
+    /// Returns how a proxy is used, or `None` for a connection without a proxy.
     #[inline]
     pub(crate) fn by_proxy(&self) -> Option<&'a Via> {
         self.via.filter(|via| !matches!(via, Via::Unix(_)))
@@ -297,9 +297,9 @@ impl Route {
     }
 }
 
-/// Writes the scheme, the host and the port. If the connection goes through a proxy or over a unix socket, the proxy or the
-/// path of the socket follows after `via`. A
-/// proxy that forwards requests serves all hosts, which are written as `*`.
+/// Writes the scheme, the host and the port. If the connection goes through a proxy or over a unix socket, the proxy or
+/// the path of the socket follows after `via`. A proxy that forwards requests serves all hosts, which are written as
+/// `*`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.via {

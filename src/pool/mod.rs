@@ -177,8 +177,9 @@ impl Pool {
         self.checkout_with(route, fresh, again, now, &|| None)
     }
 
-    /// Returns a lease or a wait, as [`checkout`](Self::checkout) does. If the request has to wait, `request` returns the
-    /// whole request if it may be sent while a connection is made, and if it may be repeated.
+    /// Returns a lease or a wait, as [`checkout`](Self::checkout) does. If the request has to wait, `request` is
+    /// called. `request` returns the whole request, or `None` if the request must not be sent before the connection is
+    /// made or must not be repeated.
     pub(crate) fn checkout_with(
         &self,
         route: RouteRef<'_>,

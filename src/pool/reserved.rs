@@ -1,10 +1,10 @@
-//! A reserved connection: one connection that carries several requests of one caller, one after another, and no request of
-//! anybody else.
+//! A reserved connection: one connection that carries several requests of one caller, one after another, and no other
+//! requests.
 //!
-//! A [`Reservation`] holds the lease between two requests. The lease of a request knows its reservation, and returns to it
-//! when the response has ended. This file knows nothing of HTTP. Invariants: a reserved connection counts as active
-//! until it is given back or closed. Between two requests the connection is parked, so that a shutdown can close it. No
-//! code of the caller runs under the reservation's lock.
+//! A [`Reservation`] holds the lease between two requests. The lease of a request has a reference to its reservation,
+//! and returns to this reservation when the response has ended. This file knows nothing of HTTP. Invariants: a reserved
+//! connection counts as active until it is given back or closed. Between two requests the connection is parked, so that
+//! a shutdown can close it. No code of the caller runs under the reservation's lock.
 
 use std::fmt;
 use std::pin::pin;
@@ -46,7 +46,7 @@ enum State {
     Free(Lease),
     /// A request, a response or a look uses the connection.
     Taken {
-        /// Whether the connection comes back soon, although no caller reads its response.
+        /// Whether the connection comes back soon without any action of the caller.
         is_brief: bool,
         then: Then,
     },
@@ -66,7 +66,7 @@ enum Then {
 /// The fate of a connection whose reservation the caller ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// The pool gets the connection, for requests of anybody.
+    /// The pool gets the connection back, and any request can use the connection.
     Release,
     Close,
 }
@@ -87,7 +87,7 @@ impl Reservation {
         route: RouteRef<'_>,
         fresh: Option<Duration>,
     ) -> Result<(Arc<Self>, ConnectionInfo), Result<Lease, Wait>> {
-        // A new connection is not replaced, because dialing might never end. Its first request finds the close.
+        // A new connection is not replaced, because dialing might never end. The first request finds the close.
         if lease.is_reused() {
             match lease.look() {
                 Look::Silent => {}
@@ -113,8 +113,8 @@ impl Reservation {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the connection for a request of the client of `pool` to `origin` by `route`. Waits while the remainder of an
-    /// abandoned response is read.
+    /// Takes the connection for a request of the client of `pool` to `origin` by `route`. Waits while the remainder of
+    /// an abandoned response is read.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Reservation {
         }
         if !origin.is(&self.origin) || !route.is(&self.route) {
             return Err(Error::request(format!(
-                "the connection is reserved for {}: a request to another origin, by another proxy or with an \
+                "the connection is reserved for {}: a request to another origin, through another proxy or with an \
                  isolation tag needs another connection",
                 self.origin.route
             )));
@@ -179,8 +179,8 @@ impl Reservation {
         if *lease.conn().runtime() != *here {
             lease.checkin(None, None, time::now());
             return Err(Error::request(
-                "the reserved connection belongs to another tokio runtime: use it on the runtime on which it was \
-                 reserved",
+                "the reserved connection belongs to another tokio runtime: use the connection on the runtime on which \
+                 the connection was reserved",
             ));
         }
         let outdated = lease.pool().zip(lease.held()).and_then(|(pool, (_, fixed))| pool.outdated(fixed));
@@ -239,8 +239,8 @@ impl Reservation {
         contained(|| self.returned.notify_waiters());
     }
 
-    /// Whether the connection can carry another request. If no request uses the connection, looks at it, and closes it if
-    /// the server has closed it or has sent bytes.
+    /// Whether the connection can carry another request. If no request uses the connection, looks at it, and closes it
+    /// if the server has closed it or has sent bytes.
     pub(crate) fn is_open(&self) -> bool {
         let mut shared = self.lock();
         match &shared.state {
@@ -296,8 +296,8 @@ impl Reservation {
     }
 }
 
-/// Gives a connection back to the pool, or closes the connection. A connection that the server has authenticated as a whole
-/// is closed in any case, because the pool would lend it to requests of anybody.
+/// Gives a connection back to the pool, or closes the connection. A connection that the server has authenticated as a
+/// whole is closed in any case, because the pool would lend the connection to other requests.
 fn end(mut lease: Lease, leave: Leave, is_bound: bool) {
     if leave == Leave::Close || is_bound {
         return lease.bury(DropReason::Reserved);
@@ -312,7 +312,7 @@ fn end(mut lease: Lease, leave: Leave, is_bound: bool) {
     }
 }
 
-/// Returns the error of a request for whose reservation there is no connection any more.
+/// Returns the error of a request whose reservation has lost its connection.
 pub(crate) fn ended(reason: DropReason, why: Option<&'static str>) -> Error {
     if reason == DropReason::Shutdown {
         return Error::shutdown();

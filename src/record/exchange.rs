@@ -1,7 +1,7 @@
-//! The record of one attempt to send a request, and the caller's functions that get it.
+//! The record of one attempt to send a request, and the caller's functions that get the record.
 //!
 //! This module does no I/O. Invariants: `Debug` of a record shows no header value and no secret of a URL. A panic of a
-//! caller's function reaches nobody else.
+//! caller's function does not leave this module.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,8 +22,8 @@ use crate::timings::Timings;
 
 /// Everything that is known about one attempt to send a request.
 ///
-/// A function that was set by [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange) gets the record when the
-/// attempt ends. A request that is sent again, and a request that follows a redirect, are attempts of their own.
+/// A function that was set by [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange) gets the record when
+/// the attempt ends. A request that is sent again, and a request that follows a redirect, are attempts of their own.
 ///
 /// The record holds the values of header fields. `Debug` shows only the names of the fields. The values of
 /// `Authorization`, `Proxy-Authorization` and `Cookie`, and all values that the caller has marked, are
@@ -53,8 +53,8 @@ pub struct ExchangeRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExchangeOutcome {
-    /// The response was read to its end. An attempt that another attempt follows is complete once its response head has
-    /// come, and so is an attempt after which the server has switched protocols.
+    /// The response was read to its end. If another attempt follows, an attempt is complete once its response head has
+    /// come. An attempt is also complete once the server has switched protocols.
     Complete,
     /// The attempt failed with this kind of error.
     Failed(ErrorKind),
@@ -96,7 +96,7 @@ impl ExchangeRecord {
     }
 
     /// Returns the URL of this attempt without secrets, as the field `url.full` of spans shows it: without user and
-    /// password, and with `REDACTED` in place of each value that signs the URL.
+    /// password, and with `REDACTED` instead of each value that signs the URL.
     pub fn redacted_url(&self) -> String {
         redacted(&self.uri)
     }
@@ -111,20 +111,20 @@ impl ExchangeRecord {
         self.port
     }
 
-    /// Returns the template of the URL: see [`RequestBuilder::url_template`](crate::RequestBuilder::url_template). `None`
-    /// after a redirect, because the template describes the first URL.
+    /// Returns the template of the URL: see [`RequestBuilder::url_template`](crate::RequestBuilder::url_template).
+    /// `None` after a redirect, because the template describes the first URL.
     pub fn url_template(&self) -> Option<&str> {
         self.url_template.as_deref()
     }
 
-    /// Returns the target of the request line as it was encoded, such as `/path?query`. Empty if the attempt ended before
-    /// its head was encoded.
+    /// Returns the target of the request line as it was encoded, such as `/path?query`. Empty if the attempt ended
+    /// before its head was encoded.
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// Returns all header fields of the request head as it was encoded, with the fields that the client and the codec have
-    /// added, such as `Host` and `Content-Length`. Empty if the attempt ended before its head was encoded.
+    /// Returns all header fields of the request head as it was encoded, with the fields that the client and the codec
+    /// have added, such as `Host` and `Content-Length`. Empty if the attempt ended before its head was encoded.
     pub fn request_headers(&self) -> &HeaderMap {
         &self.request_headers
     }
@@ -139,8 +139,8 @@ impl ExchangeRecord {
         self.amounts.content_sent
     }
 
-    /// Returns the number of bytes that were written to the connection: the head, the content and its framing. TLS is not
-    /// counted.
+    /// Returns the number of bytes that were written to the connection: the head, the content and its framing. TLS is
+    /// not counted.
     pub fn bytes_sent(&self) -> u64 {
         self.amounts.sent
     }
@@ -155,7 +155,8 @@ impl ExchangeRecord {
         self.resend_count
     }
 
-    /// Returns the reason for which this attempt was made after another attempt. `None` for the first attempt of a call.
+    /// Returns the reason for which this attempt was made after another attempt. `None` for the first attempt of a
+    /// call.
     pub fn cause(&self) -> Option<ResendCause> {
         self.cause
     }
@@ -168,8 +169,8 @@ impl ExchangeRecord {
         self.response.as_ref().map(|head| head.status)
     }
 
-    /// Returns the version of the response, HTTP/1.0 or HTTP/1.1, or `None` if no response head came. Requests are sent in
-    /// HTTP/1.1.
+    /// Returns the version of the response, HTTP/1.0 or HTTP/1.1, or `None` if no response head came. Requests are sent
+    /// in HTTP/1.1.
     pub fn version(&self) -> Option<Version> {
         self.response.as_ref().map(|head| head.version)
     }
@@ -180,8 +181,8 @@ impl ExchangeRecord {
         self.response.as_ref().map(ResponseHead::headers)
     }
 
-    /// Returns the reason phrase of the response, or `None` if it is the usual phrase of the status, or if no response head
-    /// came.
+    /// Returns the reason phrase of the response, or `None` if the phrase is the usual phrase of the status, or if no
+    /// response head came.
     pub fn reason(&self) -> Option<&[u8]> {
         self.response.as_ref()?.reason()
     }
@@ -192,7 +193,8 @@ impl ExchangeRecord {
         self.response.as_ref().map(|head| head.raw().len() as u64)
     }
 
-    /// Returns the metrics of the `Server-Timing` fields: see [`Response::server_timing`](crate::Response::server_timing).
+    /// Returns the metrics of the `Server-Timing` fields: see
+    /// [`Response::server_timing`](crate::Response::server_timing).
     pub fn server_timing(&self) -> Vec<ServerTiming> {
         self.response_headers().map(ServerTiming::of).unwrap_or_default()
     }
@@ -203,8 +205,8 @@ impl ExchangeRecord {
         self.amounts.content_received
     }
 
-    /// Returns the number of bytes that were read from the connection in this attempt: heads, content and framing. TLS is
-    /// not counted.
+    /// Returns the number of bytes that were read from the connection in this attempt: heads, content and framing. TLS
+    /// is not counted.
     pub fn bytes_received(&self) -> u64 {
         self.amounts.received
     }
@@ -217,8 +219,8 @@ impl ExchangeRecord {
         self.outcome
     }
 
-    /// Returns the value of the field `error.type` of the attempt's span: the status from 400 on as a number, otherwise the
-    /// name of the [`ErrorKind`] or `cancelled`. `None` if the attempt was a success.
+    /// Returns the value of the field `error.type` of the attempt's span: the status from 400 on as a number, otherwise
+    /// the name of the [`ErrorKind`] or `cancelled`. `None` if the attempt was a success.
     pub fn error_type(&self) -> Option<Cow<'static, str>> {
         error_type(self.status(), self.outcome)
     }
@@ -228,8 +230,8 @@ impl ExchangeRecord {
         self.phase
     }
 
-    /// Returns the reason that forbids the reuse of the connection, as a sentence. `None` if the response forbids nothing,
-    /// and after a failure for which the codec knows no reason.
+    /// Returns the reason that forbids the reuse of the connection, as a sentence. `None` if the connection can be
+    /// reused, and after a failure for which the codec knows no reason.
     pub fn close_reason(&self) -> Option<&'static str> {
         self.close_reason
     }
@@ -241,8 +243,8 @@ impl ExchangeRecord {
 
     /// Returns how long each phase of this attempt took.
     ///
-    /// Earlier attempts are not included: [`Timings::total`] begins with this attempt. [`Timings::previous`] is the time
-    /// for which the content was read into memory for a server of HTTP/1.0, and zero in any other case.
+    /// Earlier attempts are not included: [`Timings::total`] begins with this attempt. [`Timings::previous`] is the
+    /// time for which the content was read into memory for a server of HTTP/1.0, and zero in any other case.
     pub fn timings(&self) -> &Timings {
         &self.timings
     }
@@ -277,7 +279,7 @@ impl ExchangeRecord {
         }
     }
 
-    /// Reads the encoded head of the request. `fields` are the fields from which the head was encoded: they say which
+    /// Reads the encoded head of the request. `fields` are the fields from which the head was encoded, and tell which
     /// values are sensitive.
     pub(super) fn set_head(&mut self, encoded: &[u8], fields: &HeaderMap) {
         let mut lines =
@@ -290,7 +292,7 @@ impl ExchangeRecord {
             .take_while(|line| !line.is_empty())
             .filter_map(|line| field(line, fields))
             .fold(HeaderMap::new(), |mut headers, (name, value)| {
-                // A map of the codec's own size never overflows. A field that has no room is left out.
+                // The map has room for all fields that the codec encodes. A field without room would be left out.
                 let _ = headers.try_append(name, value);
                 headers
             });
@@ -413,8 +415,8 @@ impl OnExchange {
         }
     }
 
-    /// Gives the record to the observer and to each function. The panic hook has reported a panic of a function by then,
-    /// and the request did not cause it, so that the request goes on.
+    /// Gives the record to the observer and to each function. A panic of a function is caught, because the request did not
+    /// cause the panic. The panic hook has reported the panic by then.
     pub(super) fn call(&self, record: &ExchangeRecord) {
         if let Some(observer) = &self.0.observer {
             let _ = catch_unwind(AssertUnwindSafe(|| observer.ended(record)));

@@ -1,4 +1,4 @@
-//! What happened to a request: its spans, its timings, and the records that a caller's function gets.
+//! The spans and the timings of a request, and the records that a caller's function gets.
 //!
 //! [`RequestTrace`] has one method per milestone. Each method takes one clock reading for the spans, the milestones and
 //! the record, so that a phase ends at the same instant in all of them. `manual/phases.md` names the fields of every
@@ -7,7 +7,7 @@
 //! - `request.rs` is the trace of one request. Every attempt enters it once and leaves it once.
 //! - `spans.rs` opens and closes the spans of an attempt.
 //! - `timeline.rs` holds the milestones, and cuts the timings from them.
-//! - `server_timing.rs` reads what the server says about its own time.
+//! - `server_timing.rs` reads the field `Server-Timing`, in which the server describes its own time.
 //! - `exchange.rs` has the record of one attempt, which a caller reads.
 //!
 //! This module knows the pool's description of a connection, and knows nothing of how bytes are sent. Invariants: every

@@ -1,8 +1,8 @@
-//! The trace of one request: its milestones, and what watches them.
+//! The trace of one request: the milestones, the spans and the record.
 //!
-//! [`RequestTrace::begin`] enters the trace of an attempt, and the private function `leave` leaves it. Spans end, and the
-//! record of the attempt is given to the caller's functions, in `leave` alone. Invariants: each method uses one clock
-//! reading for the spans, the milestones and the record. A trace that is dropped is left as cancelled. If nothing
+//! [`RequestTrace::begin`] enters the trace of an attempt, and the private function `leave` leaves it. Spans end, and
+//! the record of the attempt is given to the caller's functions, in `leave` alone. Invariants: each method uses one
+//! clock reading for the spans, the milestones and the record. A trace that is dropped is left as cancelled. If nothing
 //! watches a request, its trace allocates nothing until the request waits for a dial or is sent again.
 
 use std::net::SocketAddr;
@@ -24,8 +24,8 @@ use crate::trace::{Milestones, Setup};
 #[derive(Debug)]
 pub(crate) struct RequestTrace {
     timeline: Timeline,
-    /// What watches the current attempt. `None` if nothing does, and after the attempt was left. Boxed because nothing
-    /// watches most requests, so that the exchange stays small.
+    /// The spans and the record of the current attempt. `None` if there are neither spans nor a record, and after the
+    /// attempt was left. Boxed because most requests have neither: keeps the exchange small.
     watched: Option<Box<Watch>>,
 }
 
@@ -192,7 +192,7 @@ impl RequestTrace {
         }
     }
 
-    /// Links the attempt's span to the span of a dial that was begun for this attempt. The dial may serve another request.
+    /// Links the attempt's span to the span of a dial that began for this attempt. The dial may serve another request.
     pub(crate) fn began_dial(&mut self, setup: &Setup) {
         if let Some(spans) = self.spans() {
             spans.follow(setup.span().id());
@@ -239,8 +239,8 @@ impl RequestTrace {
         }
     }
 
-    /// Ends the trace of a request whose response was read to its end. `close` is the reason that forbids the reuse of the
-    /// connection, as a sentence, or `None`.
+    /// Ends the trace of a request whose response was read to its end. `close` is the reason that forbids the reuse of
+    /// the connection, as a sentence, or `None`.
     #[inline]
     pub(crate) fn complete(
         &mut self,
@@ -312,8 +312,8 @@ impl RequestTrace {
         self.watched.as_mut()?.spans.as_mut()
     }
 
-    /// Leaves the trace of the attempt: closes all spans, and gives the record to the caller's functions. Does nothing if
-    /// the trace was already left.
+    /// Leaves the trace of the attempt: closes all spans, and gives the record to the caller's functions. Does nothing
+    /// if the trace was already left.
     #[cold]
     fn leave(&mut self, end: End, now: Instant, amounts: impl FnOnce() -> Amounts) {
         let Some(watched) = self.watched.take() else { return };
@@ -340,7 +340,8 @@ impl Drop for RequestTrace {
 }
 
 impl Watch {
-    /// Begins to watch an attempt. Returns `None` if nothing wants to know of it.
+    /// Begins the spans and the record of an attempt. Returns `None` if neither a subscriber nor a function of the
+    /// caller wants them.
     #[cold]
     fn begin(
         sending: &Sending<'_>,

@@ -1,4 +1,4 @@
-//! The `Server-Timing` field: what the server says about its own time, <https://www.w3.org/TR/server-timing/>.
+//! The `Server-Timing` field, in which the server describes its own time: <https://www.w3.org/TR/server-timing/>.
 //!
 //! This module does no I/O. Invariants: any bytes give a list. A metric that breaks the grammar is left out, and the
 //! metrics around it stay. The number of metrics is bounded.
@@ -12,16 +12,17 @@ const MOST: usize = 64;
 
 /// A metric of the `Server-Timing` field, for example how long the server's database took.
 ///
-/// [`Response::server_timing`](crate::Response::server_timing) returns the metrics of a response. The time of a metric is a
-/// part of the server's work, so that it lies within [`Timings::wait`](crate::Timings::wait) if the server began to work
-/// only when it had the whole request. The server sets the values, and nothing checks them.
+/// [`Response::server_timing`](crate::Response::server_timing) returns the metrics of a response. The time of a metric
+/// is a part of the server's work, so that this time lies within [`Timings::wait`](crate::Timings::wait) if the server
+/// began to work only after the whole request had arrived. The server sets the values, and the client does not check
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerTiming {
     /// Name of the metric, such as `db`.
     pub name: String,
-    /// Duration of the metric, from the parameter `dur`. `None` if the metric has no such parameter, or if its value is not
-    /// a number of milliseconds.
+    /// Duration of the metric, from the parameter `dur`. `None` if the metric has no such parameter, or if its value is
+    /// not a number of milliseconds.
     pub duration: Option<Duration>,
     /// Description of the metric, from the parameter `desc`.
     pub description: Option<String>,

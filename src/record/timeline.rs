@@ -46,7 +46,8 @@ pub(super) struct Timeline {
     pub(super) call: Instant,
     /// Time at which the current attempt began.
     pub(super) attempt: Instant,
-    /// What only few requests have. Shared, because most requests neither wait for a dial nor are sent again.
+    /// The parts that few requests have. Behind one pointer: keeps the timeline small, because most requests neither
+    /// wait for a dial nor are sent again.
     past: Option<Arc<Past>>,
     pub(super) assigned: Option<Instant>,
     pub(super) written: Option<Instant>,
@@ -77,7 +78,7 @@ impl Timeline {
         *self = Self { attempt: now, past, ..Self::new(self.call) };
     }
 
-    /// Sets the milestones that the dial has reached for which this attempt waited.
+    /// Sets the milestones of the dial for which this attempt waited.
     pub(super) fn set_dial(&mut self, milestones: Milestones) {
         Arc::make_mut(self.past.get_or_insert_default()).dial = Some(milestones);
     }
@@ -104,8 +105,8 @@ impl Timeline {
         }
     }
 
-    /// Computes the timings of the current attempt alone, which began at `started`. The time until the attempt asked for a
-    /// connection counts as previous.
+    /// Computes the timings of the current attempt alone, which began at `started`. The time until the attempt asked
+    /// for a connection counts as previous.
     pub(super) fn of_attempt(&self, started: Instant, now: impl FnOnce() -> Instant) -> Timings {
         Self { call: started, ..self.clone() }.timings(now)
     }

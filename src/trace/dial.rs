@@ -113,7 +113,7 @@ impl Setup {
         self.begin(Phase::Tcp, Span::none())
     }
 
-    /// Begins the phase that connects to a unix socket. This phase takes the place of TCP.
+    /// Begins the phase that connects to a unix socket. This phase replaces the TCP phase.
     #[cfg(unix)]
     pub(crate) fn unix(&self, path: &dyn std::fmt::Display) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
@@ -154,8 +154,8 @@ impl Setup {
         self.begin(Phase::Tls, span)
     }
 
-    /// Ends the dial, with `error` if the dial failed. The span closes when its last handle is dropped. The first call
-    /// counts, because the task of a dial that the pool gives up also reports its end.
+    /// Ends the dial, with `error` if the dial failed. The span closes when its last handle is dropped. Only the first
+    /// call has an effect: if the pool gives a dial up, the task of the dial also reports an end.
     pub(crate) fn end(&self, error: Option<ErrorKind>, now: Instant) {
         if self.span.is_disabled() || self.is_over.swap(true, Ordering::Relaxed) {
             return;

@@ -1,8 +1,8 @@
 //! The spans of dials, and the milestones of a dial.
 //!
-//! [`Setup`] has one method per milestone. Each method takes one clock reading for the span and the milestone, so that a
-//! phase ends at the same instant in both. `manual/phases.md` names the fields of every span. The trace of a request is
-//! in `record/`. This module knows nothing of sockets, pools or codecs. Invariant: every span that starts ends once.
+//! [`Setup`] has one method per milestone. Each method takes one clock reading for the span and the milestone, so that
+//! a phase ends at the same instant in both. `manual/phases.md` names the fields of every span. The trace of a request
+//! is in `record/`. This module knows nothing of sockets, pools or codecs. Invariant: every span that starts ends once.
 
 mod dial;
 

@@ -26,8 +26,8 @@ impl std::fmt::Debug for Packet {
     }
 }
 
-/// The packets that arrive in the namespace from the start on. Loopback delivers a packet before the call that sends the
-/// packet returns.
+/// The packets that arrive in the namespace from the start on. Loopback delivers a packet before the call that sends
+/// the packet returns.
 pub(crate) struct Capture(Socket);
 
 impl Capture {
@@ -52,8 +52,8 @@ impl Capture {
         }
     }
 
-    /// Returns the packets of the first connection that was begun since the last call. The end of an earlier connection does
-    /// not count.
+    /// Returns the packets of the first connection that was begun since the last call. The end of an earlier connection
+    /// does not count.
     pub(crate) fn first_connection(&mut self) -> Vec<Packet> {
         let mut packets = self.packets();
         let syn = *packets.iter().find(|packet| packet.has_syn && !packet.has_ack).unwrap();

@@ -121,7 +121,7 @@ fn a_request_goes_early_or_on_the_acknowledgment() {
     }
 }
 
-/// The connection whose SYN carried a request is like every other connection: it is kept, and serves later requests.
+/// A connection whose SYN carried a request is kept, and serves later requests like every other connection.
 #[test]
 fn the_connection_is_kept_and_phases_add_up() {
     if !is_inside("fast_open::the_connection_is_kept_and_phases_add_up") {
@@ -215,8 +215,8 @@ fn another_address_gets_the_request_after_the_handshake() {
     });
 }
 
-/// Without a cookie, without the server's support, and where the system does not allow Fast Open, connections are made as
-/// usual.
+/// Without a cookie, without the server's support, and where the system does not allow Fast Open, connections are made
+/// as usual.
 #[test]
 fn connections_are_made_as_usual_where_fast_open_is_missing() {
     if !is_inside("fast_open::connections_are_made_as_usual_where_fast_open_is_missing") {

@@ -1,5 +1,5 @@
-//! Tests of HAR files: what an entry says about an attempt, that its times are the times of the record, which secrets are
-//! left out, and that another program reads the file.
+//! Tests of HAR files: what an entry says about an attempt, that its times are the times of the record, which secrets
+//! are left out, and that another program reads the file.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

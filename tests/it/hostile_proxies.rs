@@ -1,4 +1,4 @@
-//! Tests of proxies that break the rules, stall, or send something else than what they were asked for. Each fault is a typed
+//! Tests of proxies that break the rules, stall, or send something else than they were asked for. Each fault is a typed
 //! error before any byte of the request, and leaves no connection behind.
 
 #![allow(clippy::unwrap_used, reason = "a test")]

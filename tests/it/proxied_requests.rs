@@ -1,5 +1,5 @@
-//! Tests of whole requests by way of proxies: what is shared between origins, what is sent again, where redirects lead, and
-//! what is written for odd URLs.
+//! Tests of whole requests by way of proxies: what is shared between origins, what is sent again, where redirects lead,
+//! and what is written for odd URLs.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -74,7 +74,8 @@ async fn a_60_origins_that_share_a_proxied_connection_share_no_field() {
     }
 }
 
-/// The caller's field for a proxy does not reach an origin, whether the request goes through a tunnel or spares the proxy.
+/// The caller's field for a proxy does not reach an origin, whether the request goes through a tunnel or spares the
+/// proxy.
 #[tokio::test]
 async fn a_60_a_field_for_a_proxy_does_not_reach_an_origin_that_is_spared() {
     let (proxy, origin) = (Server::echo(), Server::echo());

@@ -1,5 +1,5 @@
-//! Tests of reserved connections: several requests of one caller on one connection, the limits that the connection counts
-//! against, and the ways in which a reservation ends.
+//! Tests of reserved connections: several requests of one caller on one connection, the limits that the connection
+//! counts against, and the ways in which a reservation ends.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -86,7 +86,8 @@ fn ntlm() -> Server {
     })
 }
 
-/// The three steps go out on one connection, and no other request gets this connection, not even after a release: rule 2.
+/// The three steps go out on one connection, and no other request gets this connection, not even after a release: rule
+/// 2.
 #[tokio::test]
 async fn rule_02_a_login_in_three_steps_holds_on_a_reserved_connection() {
     let (server, client) = (ntlm(), Client::new());
@@ -403,8 +404,8 @@ async fn the_error_after_the_end_of_a_reservation_says_why_it_ended() {
     }
 }
 
-/// A request begins when the latest response has ended. A response that is held and not read is an error, because waiting for
-/// it could take for ever. A response that was dropped is read to its end first.
+/// A request begins when the latest response has ended. A response that is held and not read is an error, because
+/// waiting for its end could take for ever. A response that was dropped is read to its end first.
 #[tokio::test(start_paused = true)]
 async fn a_response_is_read_or_dropped_before_the_next_request() {
     let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "first", "secnd"]);
@@ -421,8 +422,8 @@ async fn a_response_is_read_or_dropped_before_the_next_request() {
     assert_eq!((peers.made(), peers.requests()), (1, 3));
 }
 
-/// A request waits while the remainder of a dropped response is read, even if other requests wait for room in the pool. If the
-/// remainder does not come in time or is too long, the reservation is over.
+/// A request waits while the remainder of a dropped response is read, even if other requests wait for room in the pool.
+/// If the remainder does not come in time or is too long, the reservation is over.
 #[tokio::test(start_paused = true)]
 async fn the_remainder_of_a_dropped_response_is_read_before_the_next_request() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
@@ -501,7 +502,8 @@ async fn a_built_request_stays_bound_to_its_reservation() {
     assert_eq!((peers.requests(), others.made()), (1, 0));
 }
 
-/// Dropping and `close` close the connection, and `release` gives it back. A response under way is read to its end first.
+/// Dropping and `close` close the connection, and `release` gives it back. A response under way is read to its end
+/// first.
 #[tokio::test(start_paused = true)]
 async fn only_a_release_gives_the_connection_to_other_requests() {
     let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "first", "secnd"]);
@@ -762,7 +764,8 @@ async fn a_reserved_connection_goes_by_the_proxy_of_the_client() {
     assert_eq!(proxy.requests_per_connection(), [1]);
 }
 
-/// Many callers reserve connections of a limited pool at once. No caller sees a request of another caller on its connection.
+/// Many callers reserve connections of a limited pool at once. No caller sees a request of another caller on its
+/// connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_reservations_share_a_limited_pool() {
     let server = Server::echo();

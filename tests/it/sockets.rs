@@ -1,5 +1,5 @@
-//! Tests of the options of TCP sockets on Linux: what the system takes is used, and what decides which network the bytes take
-//! is never left out.
+//! Tests of the options of TCP sockets on Linux: an option that the system accepts is used, and an option that decides
+//! which network the bytes take is never left out.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use handclasp::{Client, ClientBuilder, ErrorKind, Phase, Written};
@@ -14,8 +14,8 @@ async fn fetch(client: &Client, server: &Server) -> handclasp::Result<String> {
     within(20, client.get(server.url("/x")).send()).await?.text().await
 }
 
-/// Returns whether a request was answered. If it was not, checks that the error names the option, and that nothing reached the
-/// server.
+/// Returns whether a request was answered. If it was not, checks that the error names the option, and that nothing
+/// reached the server.
 async fn is_answered(builder: ClientBuilder, option: &str, name: &str) -> bool {
     let server = Server::echo();
     // The name has two addresses, of which neither is to blame.

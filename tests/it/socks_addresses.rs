@@ -1,4 +1,5 @@
-//! Tests of SOCKS proxies for which the client looks names up: which addresses the proxy is asked for, and in which order.
+//! Tests of SOCKS proxies for which the client looks names up: which addresses the proxy is asked for, and in which
+//! order.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -186,7 +187,7 @@ async fn a_name_with_many_addresses_is_bounded_and_the_error_says_so() {
     assert_eq!(server.connections(), 0);
 }
 
-/// What says nothing of the address ends the dial.
+/// A fault that does not depend on the address ends the dial.
 #[tokio::test]
 async fn no_other_address_is_asked_for_when_the_fault_is_the_proxys() {
     let server = Server::echo();

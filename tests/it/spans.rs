@@ -1,4 +1,5 @@
-//! Tests of the checker that watches the spans of all tests of this binary: it sees spans, and it finds an illegal order.
+//! Tests of the checker that watches the spans of all tests of this binary. The checker sees spans, and finds an
+//! illegal order.
 
 use std::collections::BTreeMap;
 

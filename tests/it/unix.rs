@@ -1,5 +1,5 @@
-//! Tests of requests over unix sockets: what the server gets, which connections are shared, what a redirect can do, and what
-//! the errors say.
+//! Tests of requests over unix sockets: what the server gets, which connections are shared, what a redirect can do, and
+//! what the errors say.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -348,7 +348,8 @@ async fn a_socket_that_this_process_may_not_use_is_an_error_of_its_own() {
     }
     let error = failure(&client(&path), "http://h/").await;
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Some(Phase::Tcp)));
-    let expected = format!("this process may not use the unix socket {}: run it as a user", path.display());
+    let expected =
+        format!("this process may not use the unix socket {}: run the process as a user", path.display());
     assert!(error.to_string().contains(&expected), "{error}");
 }
 

@@ -1,5 +1,5 @@
-//! Whether a request whose first packet also acknowledges the handshake is slower in any case: over a link of 50 ms, with and
-//! without loss, small and large responses, a server that speaks first, and a request that is dropped.
+//! Whether a request whose first packet also acknowledges the handshake is slower in any case: over a link of 50 ms,
+//! with and without loss, small and large responses, a server that speaks first, and a request that is dropped.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -66,8 +66,9 @@ fn by_size(peer: &mut Peer) -> io::Result<()> {
     Ok(())
 }
 
-/// Requests that are dropped while their connection is made, with and without the setting in turn. Returns the times from
-/// each request's start until the server had the connection, and until a later request on that connection was answered.
+/// Requests that are dropped while their connection is made, with and without the setting in turn. Returns the times
+/// from each request's start until the server had the connection, and until a later request on that connection was
+/// answered.
 async fn measure_dropped(requests: usize) -> [Times; 2] {
     let accepted = Arc::new(Mutex::new(None));
     let noted = accepted.clone();

@@ -1,8 +1,8 @@
 //! A `tracing` layer that checks the order of the crate's spans while they are opened and closed: a small state machine
 //! for each attempt, and one for each dial.
 //!
-//! The binary `it` runs with this checker from its first server on, whichever test that is ([`check_all`]). A breach ends
-//! the process, because a panic might be caught on its way. Invariant: the checker keeps no state of closed spans.
+//! The binary `it` runs with this checker from its first server on, whichever test that is ([`check_all`]). A breach
+//! ends the process, because a panic might be caught on its way. Invariant: the checker keeps no state of closed spans.
 
 #![allow(
     dead_code,
@@ -231,8 +231,8 @@ pub(crate) fn fields(record: impl FnOnce(&mut dyn Visit)) -> BTreeMap<&'static s
     visitor.0
 }
 
-/// Checks all spans of the process from now on, in the binary `it`. The other binaries count allocations or record spans
-/// themselves. The servers of the kit call this function.
+/// Checks all spans of the process from now on, in the binary `it`. The other binaries count allocations or record
+/// spans themselves. The servers of the kit call this function.
 pub fn check_all() {
     static ONCE: Once = Once::new();
     if module_path!().starts_with("it::") {

@@ -1,5 +1,5 @@
-//! A `tracing` layer that records the crate's spans: the parent of each span, its fields, and whether it has closed. The
-//! layer checks the order of the spans too.
+//! A `tracing` layer that records the crate's spans: the parent of each span, its fields, and whether it has closed.
+//! The layer checks the order of the spans too.
 //!
 //! Invariant: each span is recorded once, in the order in which spans were opened.
 

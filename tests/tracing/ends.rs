@@ -52,7 +52,7 @@ fn refusing() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// A client, a URL, and the trees of spans that a request shows that ends in `phase`.
+/// A client, a URL, and the trees of spans of a request that ends in `phase`.
 struct Case {
     builder: ClientBuilder,
     url: String,

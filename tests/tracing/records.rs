@@ -282,8 +282,8 @@ async fn at_the_level_info_there_is_one_span_for_each_attempt() {
     }
 }
 
-/// The span of each request that uses a connection follows from the span of the dial, and so does the span of the request
-/// for which a dial was begun that served another request.
+/// The span of each request that uses a connection follows from the span of the dial, and so does the span of the
+/// request for which a dial was begun that served another request.
 #[tokio::test(start_paused = true)]
 async fn every_request_is_linked_to_the_dial_of_its_connection() {
     let (recorder, _guard) = Recorder::start();

@@ -433,8 +433,8 @@ fn encoded(size: usize) -> usize {
     size / CHUNK * chunk().len()
 }
 
-/// Makes a certificate for this address, for `LINKED`, and for all names of the domain. Returns the server's configuration, and
-/// the root certificate that signed it.
+/// Makes a certificate for this address, for `LINKED`, and for all names of the domain. Returns the server's
+/// configuration, and the root certificate that signed it.
 fn certified(address: Ipv4Addr) -> io::Result<(ServerConfig, String)> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -31,7 +31,7 @@ use crate::trace::Setup;
 /// Largest number of addresses of a destination that a proxy is asked for, one after another.
 const MOST_ADDRESSES: usize = 6;
 
-/// Addresses of a destination that the proxy may be asked for.
+/// Addresses of a destination that the client may ask the proxy for.
 struct Found {
     is_v4_only: bool,
     /// Addresses that the filter allows, in the order in which they were found.
@@ -39,7 +39,7 @@ struct Found {
     refused: Vec<SocketAddr>,
 }
 
-/// The proxy of a dial, which has accepted a connection.
+/// A proxy that has accepted the TCP connection of a dial.
 struct Reached<'a> {
     proxy: &'a ProxyServer,
     peer: SocketAddr,
@@ -52,7 +52,7 @@ struct Opened {
     carrier: Carrier,
     /// Local address of the connection to the proxy.
     local: Option<SocketAddr>,
-    /// What TLS with the proxy has agreed on.
+    /// Parameters of TLS with the proxy.
     tls: Option<Arc<TlsInfo>>,
 }
 
@@ -104,8 +104,8 @@ impl Dialer {
         Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat, tls })
     }
 
-    /// Returns the addresses that a proxy which looks up no names is asked for, one after another: addresses that the address
-    /// filter allows. This step is the dns phase.
+    /// Returns the addresses that the client asks the proxy for, one after another, if the proxy looks up no names. The
+    /// address filter allows each of these addresses. This step is the dns phase.
     async fn addresses_of(
         &self,
         proxy: &ProxyServer,
@@ -142,7 +142,7 @@ impl Dialer {
         end_phase(phase, searched.and_then(|()| found.in_order(to)))
     }
 
-    /// Takes addresses that the filter allows.
+    /// Adds the addresses that the filter allows to `found`.
     fn admit(&self, mut addresses: Vec<SocketAddr>, found: &mut Found, to: &Destination) {
         if let Some(filter) = &self.config.filter {
             found.refused.extend(filter.remove_refused(to, &mut addresses));
@@ -150,8 +150,8 @@ impl Dialer {
         found.allowed.append(&mut addresses);
     }
 
-    /// Makes the TLS handshake with the proxy if `tls` is given, and asks the proxy for a connection to one of `asked`,
-    /// if there are any. This step is the proxy phase.
+    /// Makes the TLS handshake with the proxy if `tls` is given, and asks the proxy for a connection to one of the
+    /// destinations in `asked`, if there are any. This step is the proxy phase.
     async fn open(
         &self,
         reached: &Reached<'_>,
@@ -193,7 +193,8 @@ impl Dialer {
         Ok(Opened { carrier, local, tls: info })
     }
 
-    /// Opens another connection to the address at which the proxy has accepted a connection. `number` counts the connections.
+    /// Opens another connection to the address at which the proxy has accepted the first connection. `number` counts
+    /// the connections.
     async fn reach_again(&self, reached: &Reached<'_>, number: usize) -> Result<TcpStream, DialError> {
         let Reached { proxy, peer, setup, limit } = *reached;
         let (local, options) = (self.config.local_address, self.config.tcp);
@@ -227,9 +228,9 @@ impl Found {
         self.allowed.iter().any(|address| self.is_suitable(address))
     }
 
-    /// Returns the addresses that the proxy is asked for. The families take turns, because the proxy may not reach addresses of
-    /// one family. Returns an address that the proxy's protocol cannot carry if there are only such addresses, so that the
-    /// error of the dialog says so.
+    /// Returns the addresses that the proxy is asked for. The families take turns, because the proxy may be unable to
+    /// reach one family. If the proxy's protocol can carry none of the addresses, returns them anyway, so that the
+    /// dialog returns the error.
     fn in_order(mut self, to: &Destination) -> Result<Vec<SocketAddr>, DialError> {
         if self.has_suitable() {
             let is_v4_only = self.is_v4_only;

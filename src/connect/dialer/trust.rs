@@ -12,7 +12,7 @@ impl Dialer {
     ///
     /// # Errors
     ///
-    /// If the configuration cannot be loaded before the limit. Neither a server nor a proxy was reached by then.
+    /// If the configuration cannot be loaded before the limit. No connection was begun by then.
     pub(super) async fn load_tls(&self, limit: Limit) -> Result<Loaded, DialError> {
         limit.run(self.tls.load()).await.unwrap_or_else(|| {
             let after = Rounded(self.config.connect_timeout);

@@ -1,8 +1,8 @@
 //! The dial over a unix socket: from a path to a connected stream.
 //!
-//! The connection to the socket takes the place of the name lookup and of TCP. TLS is made as in a direct dial, with the host
-//! of the URL. Invariants: no name is looked up, and no address is connected to. So neither the address filter nor an option
-//! of TCP applies: the caller has named the path.
+//! The connection to the socket replaces the name lookup and TCP. The TLS handshake is the same as in a direct dial,
+//! with the host of the URL. Invariants: this file looks up no name, and connects to no address. So neither the address
+//! filter nor an option of TCP applies.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -34,7 +34,7 @@ impl Dialer {
         limit: Limit,
     ) -> Result<Dialed, DialError> {
         if self.connector.is_some() {
-            let message = "a client with a connector uses no unix sockets, because the connector makes the connections: leave one of both out";
+            let message = "a client with a connector uses no unix sockets, because the connector makes the connections: leave one of them out";
             return Err(DialError::new(ErrorKind::Request, Phase::Queue, message.into(), Scope::Host));
         }
         let tls = match to.is_https() {
@@ -60,8 +60,8 @@ impl Dialer {
     }
 }
 
-/// Connects to a unix socket. If the server's queue is full, Linux does not let the caller wait, so that this function asks
-/// again until the queue has room.
+/// Connects to a unix socket. If the server's queue is full, Linux returns an error instead of waiting. So this
+/// function tries again until the queue has room.
 async fn connect(path: &SocketPath) -> io::Result<UnixStream> {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -84,9 +84,9 @@ async fn failure(path: &SocketPath, error: io::Error) -> DialError {
             format!("there is no unix socket {path}: start the server, or correct the path")
         }
         io::ErrorKind::PermissionDenied => format!(
-            "this process may not use the unix socket {path}: run it as a user or in a group that may write to the socket and enter its folders"
+            "this process may not use the unix socket {path}: run the process as a user or in a group that may write to the socket and enter its folders"
         ),
-        // Linux refuses a connection to a file that is not a socket as it refuses one to a socket without a server.
+        // Linux returns the same error for a file that is not a socket and for a socket without a server.
         _ if is_other_file(path).await => {
             format!("the file {path} is not a unix socket: give the path on which the server listens")
         }
@@ -98,7 +98,7 @@ async fn failure(path: &SocketPath, error: io::Error) -> DialError {
     DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(error)
 }
 
-/// Whether the path is that of a file that is not a socket.
+/// Whether the path names a file that is not a socket.
 async fn is_other_file(path: &SocketPath) -> bool {
     let is_other = |file: std::fs::Metadata| !file.file_type().is_socket();
     !path.is_abstract() && tokio::fs::metadata(path.as_path()).await.is_ok_and(is_other)

@@ -15,7 +15,7 @@ pub(super) struct Variables {
 }
 
 /// Reads the variables. The name in lower case takes precedence, as in curl. An empty variable counts as unset.
-/// `ignores_case` tells whether the platform finds a variable under its name in any case, as Windows does.
+/// `ignores_case` tells whether the platform ignores the letter case of a variable's name, as Windows does.
 pub(super) fn read(get: impl Fn(&str) -> Option<String>, ignores_case: bool) -> Variables {
     let set = |name: &'static str| Some((name, get(name).filter(|value| !value.trim_ascii().is_empty())?));
     // A CGI server turns the header field `Proxy` into `HTTP_PROXY`: <https://httpoxy.org>. The server always sets

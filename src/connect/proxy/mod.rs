@@ -1,9 +1,9 @@
 //! Proxies: their settings, the choice of a proxy for a request, and the dialog that opens a connection through a proxy.
 //!
-//! `settings.rs` has the settings and the choice, with `environment.rs`, `system.rs` and `no_proxy.rs`. `server.rs` reads
-//! the URL of a proxy. `socks.rs` and `connect.rs` write and read the bytes of the dialogs, without I/O. `refusal.rs` lists the
-//! reasons why a proxy opens no connection. `tunnel.rs` runs a dialog over a stream. Invariant: the credentials of a
-//! proxy are sent to that proxy only, and are never printed.
+//! `settings.rs` has the settings and the choice, with `environment.rs`, `system.rs` and `no_proxy.rs`. `server.rs`
+//! reads the URL of a proxy. `socks.rs` and `connect.rs` write and read the bytes of the dialogs, without I/O.
+//! `refusal.rs` lists the reasons why a proxy opens no connection. `tunnel.rs` runs a dialog over a stream. Invariant:
+//! the credentials of a proxy are sent to that proxy only, and are never printed.
 
 mod connect;
 mod environment;

@@ -13,9 +13,9 @@ use ipnet::IpNet;
 /// Hosts to which requests go without a proxy.
 ///
 /// The list has the form of the environment variable `NO_PROXY`: entries that are separated by commas or blanks. Letter
-/// case and a dot at the end of a name do not matter. The table shows the forms of an entry. The columns for curl and Go
-/// say how `lib/noproxy.c` and `golang.org/x/net/http/httpproxy` read the entry. An entry of any other form is ignored,
-/// as in curl and Go.
+/// case and a dot at the end of a name do not matter. The table shows the forms of an entry. The columns for curl and
+/// Go say how `lib/noproxy.c` and `golang.org/x/net/http/httpproxy` read the entry. An entry of any other form is
+/// ignored, as in curl and Go.
 ///
 /// | entry | hosts without a proxy | in curl | in Go |
 /// |---|---|---|---|
@@ -30,8 +30,8 @@ use ipnet::IpNet;
 /// | `a.example b.example` | both, because blanks separate entries | some versions read only the first | none |
 /// | `bücher.example` | none: write `xn--bcher-kva.example` | none | matched as its ASCII form |
 ///
-/// A dot at the end of a URL's name does not matter in curl, and keeps an entry from matching in Go. An IPv4-mapped address
-/// is matched as its IPv4 address in Go, and never in curl.
+/// A dot at the end of a URL's name does not matter in curl, and keeps an entry from matching in Go. An IPv4-mapped
+/// address is matched as its IPv4 address in Go, and never in curl.
 ///
 /// No name is looked up: an address or a network matches only a URL that names an address. An IPv4 address matches its
 /// IPv4-mapped IPv6 address too. An address, with or without a zone, never matches by the end of its text: `.1` does

@@ -68,8 +68,8 @@ impl Refusal {
         }
     }
 
-    /// Whether the proxy may open a connection to another address of the same host. A reply of SOCKS4 does not say why the
-    /// proxy made no connection, so that another address is tried.
+    /// Whether the proxy may open a connection to another address of the same host. A reply of SOCKS4 does not say why
+    /// the proxy made no connection, so that another address is tried.
     pub(super) fn is_of_address(&self) -> bool {
         matches!(self, Self::Socks5(1..=6 | 8) | Self::Socks4(91) | Self::NoIpv6)
     }

@@ -103,7 +103,7 @@ impl ProxyServer {
         let scheme_end = text.find("://");
         let (kind, rest) = match scheme_end.map(|at| (&text[..at], &text[at + 3..])) {
             Some((scheme, rest)) => {
-                // GNOME names SOCKS proxies of any version by `socks`, and asks them for names.
+                // GNOME uses the scheme `socks` for SOCKS proxies of any version, and lets them look names up.
                 let scheme = if scheme.eq_ignore_ascii_case("socks") { "socks5h" } else { scheme };
                 let kind = Kind::ALL.into_iter().find(|kind| kind.scheme().eq_ignore_ascii_case(scheme));
                 let unknown = "the scheme of the proxy's URL is not http, https, socks, socks4, socks4a, socks5 or socks5h";
@@ -112,7 +112,7 @@ impl ProxyServer {
             None => (Kind::Http, text),
         };
         let (authority, ignored) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
-        // Otherwise a password such as `1/2` would turn the user into the host.
+        // Without this check, the user would be read as the host if the password has a slash, such as `1/2`.
         if ignored.contains('@') {
             let message = "the proxy's URL has an `@` after the host: percent-encode the password";
             return Err(Error::request(message));
@@ -124,7 +124,7 @@ impl ProxyServer {
         let (host, port) = split(authority);
         let port = match port {
             None => kind.default_port(),
-            // Without a scheme, a colon without a port is that of a mistyped scheme: `http:/proxy`.
+            // Without a scheme, a colon without a port belongs to a mistyped scheme: `http:/proxy`.
             Some("") if scheme_end.is_some() => kind.default_port(),
             Some(digits) => match digits.parse() {
                 Ok(port @ 1..) if digits.bytes().all(|digit| digit.is_ascii_digit()) => port,
@@ -189,8 +189,9 @@ impl ProxyServer {
         }
         for name in fields.keys() {
             if UNSENDABLE.contains(name) {
-                let message =
-                    format!("{name} cannot be a header field for a proxy: each request has its own");
+                let message = format!(
+                    "{name} cannot be a header field for a proxy: leave the field out, because each request has its own value"
+                );
                 return Err(Error::request(message));
             }
             self.fields.remove(name);

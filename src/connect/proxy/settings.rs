@@ -39,9 +39,10 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 /// the tunnel, and the tunnel is reused for that origin only. SOCKS proxies open a connection for each origin.
 /// [`tunnel`](Self::tunnel) asks for tunnels to http URLs too.
 ///
-/// If the client looks names up, the proxy is asked for the addresses of a name one after another, each time on a new
-/// connection, until it opens one: up to six addresses, and the families take turns. The next address is tried if the reply
-/// may be due to the address, such as a host that cannot be reached or refuses the connection.
+/// If the client looks names up, the client asks the proxy for up to six addresses of a name, one after another, until
+/// the proxy opens a connection. Each address needs a new connection to the proxy. IPv4 and IPv6 addresses take turns.
+/// The next address is tried only if the reply may depend on the address, for example because the host cannot be
+/// reached or refuses the connection.
 ///
 /// The user and the password of the proxy's URL are sent to the proxy: as Basic to HTTP proxies, by RFC 1929 to SOCKS5
 /// proxies, and the user alone to SOCKS4 proxies. The client sends the user and the password to that proxy only, never
@@ -67,8 +68,8 @@ pub struct Proxy {
     intercepts: Intercepts,
     to: To,
     login: Option<(String, String)>,
-    /// Fields for an HTTP proxy, one map for each call, among them the credentials of `custom_http_auth`. At most one of
-    /// `login` and `fields` has credentials.
+    /// Fields for an HTTP proxy, one map for each call. The fields include the credentials of `custom_http_auth`. At
+    /// most one of `login` and `fields` has credentials.
     fields: Vec<HeaderMap>,
     no_proxy: Option<NoProxy>,
     tunnels: bool,
@@ -162,8 +163,8 @@ impl Proxy {
     }
 
     /// Sets the user and the password for the proxy. Replaces the user and the password of the proxy's URL. For
-    /// [`custom`](Self::custom), the user and the password apply to URLs without a user. The last call of this method or of
-    /// [`custom_http_auth`](Self::custom_http_auth) decides.
+    /// [`custom`](Self::custom), the user and the password apply to URLs without a user. The last call of this method
+    /// or of [`custom_http_auth`](Self::custom_http_auth) decides.
     ///
     /// The client or the request that gets the proxy reports an error if the user has a colon, or if the user or the
     /// password has a control character.
@@ -182,8 +183,8 @@ impl Proxy {
     /// Sets fields that an HTTP proxy gets with each request that it forwards, and with each CONNECT. An origin gets
     /// these fields only if the proxy forwards them. A later field replaces earlier fields of the same name.
     ///
-    /// For a SOCKS proxy, the client or the request that gets the proxy reports an error. The error of fields that belong
-    /// to one message or one connection, such as `Host` and `Content-Length`, is reported in the same way.
+    /// For a SOCKS proxy, the client or the request that gets the proxy reports an error. The error of fields that
+    /// belong to one message or one connection, such as `Host` and `Content-Length`, is reported in the same way.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         if headers.contains_key(PROXY_AUTHORIZATION) {
             self.login = None;
@@ -280,8 +281,8 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| text(value.as_encoded_bytes()))
 }
 
-/// Returns the text of a variable. Bytes that are not UTF-8 are percent-encoded, so that a password keeps its bytes, and a
-/// host with such bytes is invalid.
+/// Returns the text of a variable. Bytes that are not UTF-8 are percent-encoded, so that a password keeps its bytes,
+/// and a host with such bytes is invalid.
 fn text(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     for chunk in value.utf8_chunks() {
@@ -322,7 +323,8 @@ struct Rule {
     tunnels: bool,
     /// Whether the proxy may be asked for names although the client has an address filter.
     filters_addresses: bool,
-    /// Whether the rule comes from the environment or from the system's settings. Such a rule does not apply to hosts of this machine.
+    /// Whether the rule comes from the environment or from the system's settings. Such a rule does not apply to hosts
+    /// of this machine.
     is_of_environment: bool,
 }
 
@@ -382,7 +384,8 @@ impl Proxies {
     /// No proxies.
     pub(crate) const NONE: Self = Self(None);
 
-    /// Returns the proxies that the environment names, and with the feature `system-proxy` those of the system's settings.
+    /// Returns the proxies that the environment names, and with the feature `system-proxy` those of the system's
+    /// settings.
     pub(crate) fn of_environment() -> Self {
         let variables = environment::read(variable, cfg!(windows));
         #[cfg(feature = "system-proxy")]
@@ -391,8 +394,9 @@ impl Proxies {
         Self::of_variables(variables)
     }
 
-    /// Returns the proxies that the environment names. For a scheme for which it names none, returns the proxy of the system's
-    /// settings. If the environment names hosts without a proxy, those of the settings do not count.
+    /// Returns the proxies that the environment names. If the environment names no proxy for a scheme, returns the
+    /// proxy of the system's settings for this scheme. If the environment lists hosts without a proxy, the list in the
+    /// settings is ignored.
     #[cfg(feature = "system-proxy")]
     fn of_system(variables: Variables, system: System) -> Self {
         let listed = variables.no_proxy.as_deref().and_then(NoProxy::from_string);
@@ -499,8 +503,9 @@ impl Rule {
                 })
             }
             Server::Invalid(name, error) => {
-                let message =
-                    format!("{name} is not the URL of a proxy: correct it, or call ClientBuilder::no_proxy");
+                let message = format!(
+                    "{name} is not the URL of a proxy: correct the URL, or call ClientBuilder::no_proxy"
+                );
                 Err(Error::new(ErrorKind::Proxy, message).in_phase(Phase::Proxy).because(error.repeat()))
             }
         }

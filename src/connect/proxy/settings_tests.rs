@@ -307,7 +307,7 @@ fn a_setting_of_the_system_that_is_no_url_fails_the_requests_that_would_use_it()
     let proxies = of_system(None, None, "https=ftp://user:secret@s.test", "b.test");
     let error = choose_as(&proxies, &Method::GET, "https://a.test/").unwrap_err();
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Proxy, Some(Phase::Proxy)));
-    let text = "the proxy in the settings of the system is not the URL of a proxy: correct it, or call ClientBuilder::no_proxy";
+    let text = "the proxy in the settings of the system is not the URL of a proxy: correct the URL, or call ClientBuilder::no_proxy";
     assert!(error.to_string().contains(text) && !format!("{error:?}").contains("secret"), "A-60 {error:?}");
     assert_eq!(way(&proxies, "https://b.test/"), "direct");
 }

@@ -1,7 +1,7 @@
-//! The proxies in the settings of the system: what the settings of Windows and macOS mean.
+//! The proxies in the settings of Windows and macOS.
 //!
-//! This file does no I/O: `system/windows.rs` and `system/macos.rs` read the settings, each on its own system, and this file
-//! is compiled on all systems. Invariant: a proxy is taken only from a setting that is switched on.
+//! This file does no I/O: `system/windows.rs` and `system/macos.rs` read the settings, each on its own system, and this
+//! file is compiled on all systems. Invariant: a proxy is taken only from a setting that is switched on.
 
 #[cfg(target_os = "macos")]
 mod macos;
@@ -34,11 +34,12 @@ pub(super) fn read() -> System {
 }
 
 impl System {
-    /// Returns what the values `ProxyServer` and `ProxyOverride` of Windows mean.
+    /// Returns the proxies that the values `ProxyServer` and `ProxyOverride` of Windows name.
     ///
     /// `ProxyServer` is one proxy for all URLs, such as `host:port`, or has one proxy for each scheme, such as
-    /// `http=host:port;https=host:port;socks=host:port`. The proxy for `socks` serves the schemes without a proxy of their own.
-    /// Windows speaks SOCKS 4 to it. `ProxyOverride` has patterns of hosts, and `<local>` for names without a dot.
+    /// `http=host:port;https=host:port;socks=host:port`. The proxy for `socks` serves the schemes without a proxy of
+    /// their own. Windows uses SOCKS4 with this proxy. `ProxyOverride` has patterns of hosts, and `<local>` for names
+    /// without a dot.
     #[cfg_attr(not(windows), allow(dead_code, reason = "the settings of another system"))]
     pub(super) fn of_windows(server: &str, exceptions: &str) -> Self {
         let is_between = |char: char| char == ';' || char.is_ascii_whitespace();
@@ -60,10 +61,10 @@ impl System {
         Self { http: find("http"), https: find("https"), exceptions }
     }
 
-    /// Returns what the dictionary of proxies of macOS means. The dictionary is a property list in XML.
+    /// Returns the proxies that the dictionary of macOS names. The dictionary is a property list in XML.
     ///
-    /// The keys are those of `SCSchemaDefinitions.h`. A SOCKS proxy serves the schemes without a proxy of their own, and looks
-    /// names up as an HTTP proxy does.
+    /// The keys are those of `SCSchemaDefinitions.h`. A SOCKS proxy serves the schemes without a proxy of their own,
+    /// and looks names up as an HTTP proxy does.
     #[cfg_attr(not(target_os = "macos"), allow(dead_code, reason = "the settings of another system"))]
     fn of_macos(dictionary: &str) -> Self {
         let values = plist::read(dictionary);

@@ -30,7 +30,7 @@ enum Failed {
     Lost(io::Error),
 }
 
-/// Error of a dialog, after which the stream must be closed.
+/// Error of a dialog. The stream must be closed after this error.
 #[derive(Debug)]
 pub(crate) struct NotOpened {
     pub(crate) error: DialError,

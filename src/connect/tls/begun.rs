@@ -1,7 +1,7 @@
-//! A handshake that is begun before there is a connection, so that its first bytes can go with the SYN.
+//! A handshake that begins before the connection exists, so that the first bytes of the handshake can go with the SYN.
 //!
-//! The first bytes are the client's hello. A server that gets the hello twice answers it twice, and the client reads one
-//! answer, so that a hello may be repeated. This file knows no records. Invariant: the first bytes are sent once.
+//! The first bytes are the ClientHello. The ClientHello may be repeated, because a server that gets it twice only
+//! begins a second handshake. This file knows no records. Invariant: the first bytes are sent once.
 
 use std::io;
 use std::pin::Pin;
@@ -44,7 +44,7 @@ impl Begun {
         &self.first
     }
 
-    /// Ends the handshake over `carrier`, to which `sent` of the first bytes were written.
+    /// Ends the handshake over `carrier`. The first `sent` bytes of the ClientHello were already written to `carrier`.
     pub(super) async fn connect(self, sent: usize, mut carrier: Carrier) -> io::Result<TlsStream> {
         carrier.write_all(self.first.0.get(sent..).unwrap_or_default()).await?;
         TlsStream::shake_hands(self.records, carrier).await
@@ -83,7 +83,7 @@ mod tests {
     use super::super::config::tests::Authority;
     use super::*;
 
-    /// The first bytes are the hello, of which any part may have been sent.
+    /// The first bytes are the ClientHello. Any part of it may have been sent with the SYN.
     #[tokio::test]
     async fn a_handshake_goes_on_after_any_part_of_the_first_bytes() {
         let authority = Authority::new();

@@ -1,5 +1,5 @@
-//! The stream that carries TLS: a TCP socket, a unix socket, or the TLS connection with a proxy, inside which TLS with the origin
-//! runs.
+//! The stream that carries TLS: a TCP socket, a unix socket, or the TLS connection with a proxy, inside which TLS with
+//! the origin runs.
 //!
 //! This file knows no records. Invariant: a read that must not wait makes a system call on the TCP socket.
 

@@ -3,9 +3,9 @@
 //!
 //! This file knows nothing of addresses. The only HTTP that this file knows is that ALPN offers HTTP/1.1. Invariants:
 //! making a client reads no file. The trust store is read once, when the first https connection is dialed. All dials of
-//! a client with the same identity, the same isolation tag and the same way to the server share their sessions. So no
-//! session crosses identities, tags, proxies or clients, and all connections of one client have the same trust settings.
-//! The function of the caller runs on at most one thread of one client at a time.
+//! a client with the same identity, the same isolation tag and the same proxy or unix socket share their sessions. So
+//! no session crosses identities, tags, proxies or clients, and all connections of one client have the same trust
+//! settings. For each client, the function of the caller runs on at most one thread at a time.
 
 use std::io;
 use std::pin::pin;
@@ -78,12 +78,12 @@ pub(crate) struct Loaded {
 struct Tagged {
     /// Configuration that stores and resumes no sessions.
     isolated: Arc<ClientConfig>,
-    /// Sessions of the latest tags and ways, in the order of their latest dials. Empty if the caller's configuration has
-    /// its own session store.
+    /// Sessions of the latest pairs of a tag and a proxy or unix socket, in the order of their latest dials. Empty if
+    /// the caller's configuration has its own session store.
     latest: Mutex<Vec<Sessions>>,
 }
 
-/// Sessions of one tag and one way to the server.
+/// Sessions of one pair of a tag and a proxy or unix socket. Either part may be absent.
 #[derive(Clone)]
 struct Sessions {
     tag: Option<Arc<str>>,
@@ -112,7 +112,8 @@ impl Tls {
         if let Some(loaded) = self.loader.ready() {
             return Ok(loaded.clone());
         }
-        // A dial waits for its turn before it occupies a thread, so that a function that hangs occupies one thread.
+        // A dial waits for its turn before it occupies a thread, so that a function that hangs occupies only one
+        // thread.
         let turn = self.loader.turn().await;
         if let Some(loaded) = self.loader.ready() {
             return Ok(loaded.clone());
@@ -141,7 +142,7 @@ impl Loader {
         self.loaded.get().filter(|_| !self.asks())
     }
 
-    /// Waits for the turn of a dial. A turn is taken and never handed over, because a dial that waits may belong to a
+    /// Waits for the turn of a dial. A freed turn is not handed to a certain dial, because that dial may belong to a
     /// runtime that is not driven.
     async fn turn(self: &Arc<Self>) -> Turn {
         loop {
@@ -176,7 +177,8 @@ impl Turn {
         })?;
         if let Some(identity) = asked {
             // A new identity gets an empty session store, because the server may associate a session with the old
-            // identity. The generation begins only now, because an identity that cannot be used replaces none.
+            // identity. The generation begins only at this point, because an identity that cannot be used does not
+            // replace the earlier identity.
             let loaded = base.with_identity(&identity)?;
             let generation = provider.generation().begin();
             **latest = Some((identity, Loaded { generation, ..loaded }));
@@ -291,8 +293,8 @@ impl Loaded {
     }
 
     /// Returns a configuration with the same trust settings, whose handshakes share sessions only with handshakes of
-    /// the same tag and the same way to the server. With a configuration of the caller, handshakes with a tag or through
-    /// a proxy share no session.
+    /// the same tag and the same proxy or unix socket. With a configuration of the caller, handshakes with a tag,
+    /// through a proxy or over a unix socket share no session.
     pub(crate) fn isolated(self, tag: Option<&Arc<str>>, via: &Via) -> Self {
         if tag.is_none() && *via == Via::Direct {
             return self;
@@ -328,7 +330,7 @@ impl Loaded {
         begun.map_err(|error| refused(&name.to_str(), error))
     }
 
-    /// Goes on with a handshake. `sent` is the number of its first bytes that were sent.
+    /// Continues a handshake over `tcp`. `sent` is the number of bytes of the handshake that were sent with the SYN.
     pub(crate) async fn go_on(
         &self,
         begun: Begun,
@@ -386,7 +388,7 @@ impl Loaded {
 }
 
 impl Tagged {
-    /// Returns the sessions of a tag and a way to the server. If there are too many of them, removes the sessions of the
+    /// Returns the sessions of a tag and a proxy or unix socket. If too many are kept, removes the sessions of the
     /// least recent dial.
     fn of(&self, tag: Option<&Arc<str>>, via: &Via) -> Sessions {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -425,7 +427,7 @@ fn suite(tls: &UnbufferedClientConnection) -> &'static str {
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// Number of sessions that are kept for resumption, over all hosts. The number is the default of rustls.
 const SESSIONS: usize = 256;
-/// Largest number of pairs of a tag and a way whose sessions are kept.
+/// Largest number of pairs of a tag and a proxy or unix socket whose sessions are kept.
 const TAGS: usize = 64;
 /// Number of sessions that are kept for each tag.
 const SESSIONS_PER_TAG: usize = 8;

@@ -113,7 +113,7 @@ impl IdentityProvider {
     }
 
     /// Calls the function. Returns `None` if the identity is equal to `latest`. Otherwise returns the identity. The
-    /// caller begins a new generation once the identity is in use.
+    /// caller of this method begins a new generation once the identity is in use.
     ///
     /// The caller holds a lock, so that the identities have an order.
     pub(super) fn ask(&self, latest: Option<&Identity>) -> Result<Option<Identity>, BoxError> {

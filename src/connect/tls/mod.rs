@@ -18,7 +18,7 @@
 //! | `info.rs` | the parameters of a finished handshake | none |
 //! | `rustls_0_23.rs` | the public interface for callers who configure rustls themselves | `ClientConfig`, `CryptoProvider` |
 //! | `failure.rs` | turns a failed handshake into an error message | `Error` and its parts |
-//! | `begun.rs` | a handshake that is begun before there is a connection | `ClientConfig`, `UnbufferedClientConnection` |
+//! | `begun.rs` | a handshake that begins before the connection exists | `ClientConfig`, `UnbufferedClientConnection` |
 //! | `stream.rs` | a [`TlsStream`] over a TCP socket, and its look | `ClientConfig`, `UnbufferedClientConnection` |
 //! | `records.rs` | drives the connection in buffers of this crate | `UnbufferedClientConnection`, `unbuffered::*` |
 //! | `wire.rs` | buffers, and where a record ends | none |

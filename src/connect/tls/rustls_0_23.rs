@@ -54,9 +54,9 @@ impl fmt::Debug for Backend {
 ///
 /// The client replaces two settings. `alpn_protocols` becomes `http/1.1`, the only protocol of this client, and
 /// `enable_early_data` becomes `false`, because an attacker can repeat early data
-/// (<https://www.rfc-editor.org/rfc/rfc8446#section-8>). Connections with an
-/// [isolation tag](crate::RequestBuilder::isolation), and connections through a proxy, resume no session of this
-/// configuration.
+/// (<https://www.rfc-editor.org/rfc/rfc8446#section-8>). Connections with an [isolation
+/// tag](crate::RequestBuilder::isolation), connections through a proxy, and connections over a unix socket resume no
+/// session of this configuration.
 ///
 /// [`ClientBuilder::build`](crate::ClientBuilder::build) fails if the client has another TLS setting that this
 /// configuration would override. Two clients that share a configuration share its sessions.

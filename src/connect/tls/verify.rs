@@ -63,8 +63,8 @@ impl TlsConfig {
     fn platform(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let roots = self.roots.iter().map(|root| root.der().clone());
         if !IS_WEBPKI {
-            // These platforms always have a trust store, so that an error means that a given root is invalid. No other
-            // authorities are trusted then.
+            // These platforms always have a trust store. So an error means that a given root is invalid, and the
+            // handshake fails instead of trusting other authorities.
             let verifier = match self.roots.is_empty() {
                 true => PlatformVerifier::new(Arc::clone(provider)),
                 false => PlatformVerifier::new_with_extra_roots(roots, Arc::clone(provider)),

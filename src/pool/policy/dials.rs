@@ -112,13 +112,13 @@ impl<K: Kinds> Policy<K> {
         out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
     }
 
-    /// Whether a request waits that gets the next new connection of the place. If the place is gone, returns false.
+    /// Whether a request waits for the next new connection of the place. False if the place is gone.
     pub(crate) fn is_awaited_at(&self, place: Place) -> bool {
         let shelf = self.hosts.get(place.host).and_then(|host| host.shelves.get(place.shelf as usize));
         shelf.is_some_and(|shelf| shelf.waiters() > 0)
     }
 
-    /// Whether one request waits at the place, and one dial is under way.
+    /// Whether exactly one request waits at the place, and exactly one dial is under way.
     pub(crate) fn is_alone_at(&self, place: Place) -> bool {
         let shelf = self.hosts.get(place.host).and_then(|host| host.shelves.get(place.shelf as usize));
         shelf.is_some_and(|shelf| (shelf.waiters(), shelf.dialing) == (1, 1))

@@ -133,7 +133,7 @@ fn a_runtime_that_stands_still_does_not_hold_up_the_function_for_another() {
 /// client resumes no session of a direct connection or of another proxy.
 #[cfg(feature = "proxy")]
 #[tokio::test]
-async fn a_55_no_session_crosses_from_one_way_to_another() {
+async fn a_55_no_session_crosses_from_one_proxy_to_another() {
     use crate::support::gate::{Gate, Kind};
     use handclasp::Proxy;
 

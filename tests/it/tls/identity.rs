@@ -185,7 +185,8 @@ async fn a_53_a_connection_in_use_is_not_kept_after_the_change() {
     assert_eq!(get(&client, &server).await.unwrap().id(), 2);
 }
 
-/// A reserved connection carries no further request after the change, because it shows the earlier identity.
+/// A reserved connection carries no further request after the change, because the connection was made with the earlier
+/// identity.
 #[tokio::test]
 async fn a_53_a_reserved_connection_carries_no_request_after_the_change() {
     let ours = Authority::new("ours");
@@ -207,8 +208,8 @@ async fn a_53_a_reserved_connection_carries_no_request_after_the_change() {
     assert_eq!((total.closed(DropReason::IdentityChanged), total.idle, total.active), (1, 1, 0), "{total}");
 }
 
-/// The https proxy asks for the client's certificate, and forwards requests to http origins: the connection to the proxy has
-/// the identity, although there is no TLS with the origin.
+/// The https proxy asks for the client's certificate, and forwards requests to http origins: the connection to the
+/// proxy has the identity, although there is no TLS with the origin.
 #[cfg(feature = "proxy")]
 #[tokio::test]
 async fn a_53_a_connection_to_an_https_proxy_is_not_kept_after_the_change() {

@@ -1,8 +1,8 @@
-//! Patterns of hosts without a proxy, as the settings of Windows and macOS have them.
+//! Patterns of hosts without a proxy, in the form of the settings of Windows and macOS.
 //!
-//! This file does no I/O. A pattern differs from an entry of `NO_PROXY`: a name matches as a whole, and `*` may stand anywhere.
-//! Invariant: an address is matched by addresses and networks only. A pattern that cannot be read matches nothing, so that
-//! its hosts are reached through the proxy.
+//! This file does no I/O. A pattern differs from an entry of `NO_PROXY`: a name matches as a whole, and `*` may stand
+//! anywhere. Invariant: an address is matched by addresses and networks only. A pattern that cannot be read matches
+//! nothing, so that the client uses the proxy for the hosts of this pattern.
 
 use super::{Entry, NoProxy, port_of};
 

@@ -1,7 +1,7 @@
-//! The proxies of macOS, which the dynamic store of the system has.
+//! Reads the proxies of macOS from the dynamic store of the system.
 //!
-//! This file only reads. `system.rs` knows what the values mean. The dictionary is turned into a property list in XML, because
-//! the arrays in it cannot be read without `unsafe` otherwise.
+//! This file only reads. `system.rs` knows what the values mean. The dictionary is turned into a property list in XML,
+//! because the arrays in it cannot be read without `unsafe` otherwise.
 
 use system_configuration::core_foundation::base::TCFType;
 use system_configuration::core_foundation::propertylist::{create_data, kCFPropertyListXMLFormat_v1_0};

@@ -1,11 +1,12 @@
 //! Property lists in XML, as Core Foundation writes them: the texts and numbers of a flat dictionary.
 //!
-//! This file does no I/O. Invariant: a list that is cut off or malformed yields the values before its fault, and no others.
+//! This file does no I/O. Invariant: a list that is cut off or malformed yields the values before its fault, and no
+//! others.
 
 use std::collections::BTreeMap;
 
-/// Reads the dictionary of a property list. Each key of the outermost dictionary has the texts and numbers of its value. Keys
-/// whose value is a dictionary are left out, with all that is in them.
+/// Reads the dictionary of a property list. Each key of the outermost dictionary has the texts and numbers of its
+/// value. Keys whose value is a dictionary are left out, with all that is in them.
 pub(super) fn read(xml: &str) -> BTreeMap<String, Vec<String>> {
     let (mut values, mut key, mut depth) = (BTreeMap::<_, Vec<_>>::new(), None, 0_usize);
     let mut rest = xml;

@@ -1,4 +1,4 @@
-//! The proxies of Windows, which the registry has.
+//! Reads the proxies of Windows from the registry.
 //!
 //! This file only reads. `system.rs` knows what the values mean.
 
@@ -6,7 +6,7 @@ use windows_registry::CURRENT_USER;
 
 use super::System;
 
-/// Reads the settings of the current user. Returns `None` if the user has no proxy, or if it is switched off.
+/// Reads the settings of the current user. Returns `None` if the user has no proxy, or if the proxy is switched off.
 pub(super) fn read() -> Option<System> {
     let settings = CURRENT_USER.open(r"Software\Microsoft\Windows\CurrentVersion\Internet Settings").ok()?;
     if settings.get_u32("ProxyEnable").ok()? == 0 {
