@@ -123,7 +123,7 @@ impl Maker<'_> {
             "headers": self.headers(fields),
             "content": content(fields, record.response_body_size()),
             "redirectURL": location,
-            "headersSize": record.response_head_size().map_or(json!(-1), Value::from),
+            "headersSize": record.response_head_size().map_or_else(|| json!(-1), Value::from),
             "bodySize": size,
             "_transferSize": record.bytes_received(),
         });

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use handclasp::Timings;
+
 use super::*;
 use crate::capture::Capture;
 
@@ -52,10 +54,24 @@ fn tunnel(mut client: TcpStream, to: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends requests one after another, each on a new connection if `is_cold` is true. Returns the median of
-/// their times, and the number of packets that the client of the last request sent before the server's first data.
-async fn measure(builder: &dyn Fn() -> ClientBuilder, url: &str, is_cold: bool) -> (Duration, usize) {
-    let (mut times, mut packets) = (Vec::new(), 0);
+/// What the requests of a kind have taken.
+struct Taken {
+    /// Median of the times.
+    median: Duration,
+    /// The medians of the phases: TCP, proxy, TLS, wait.
+    phases: [Duration; 4],
+    /// Number of packets that the client of the last request sent before the server's first data.
+    packets: usize,
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Sends requests one after another, each on a new connection if `is_cold` is true.
+async fn measure(builder: &dyn Fn() -> ClientBuilder, url: &str, is_cold: bool) -> Taken {
+    let (mut times, mut timings, mut packets) = (Vec::new(), Vec::new(), 0);
     let client = builder().build().unwrap();
     for at in 0..=REQUESTS {
         if is_cold {
@@ -64,18 +80,34 @@ async fn measure(builder: &dyn Fn() -> ClientBuilder, url: &str, is_cold: bool) 
         let mut capture = Capture::start();
         let begun = Instant::now();
         let response = client.get(url).send().await.unwrap();
+        let head = *response.timings();
         response.bytes().await.unwrap();
         // The first request makes a warm connection, or gets the cookie of Fast Open.
         if at > 0 {
             times.push(begun.elapsed());
+            timings.push(head);
         }
         packets = if is_cold { capture.opening().len() } else { 1 };
     }
-    times.sort();
-    (times[REQUESTS / 2], packets)
+    let phase = |of: fn(&Timings) -> Option<Duration>| {
+        median(timings.iter().map(|timings| of(timings).unwrap_or_default()).collect())
+    };
+    let phases = [
+        phase(|timings| timings.connect),
+        phase(|timings| timings.proxy),
+        phase(|timings| timings.tls),
+        phase(|timings| Some(timings.wait)),
+    ];
+    Taken { median: median(times), phases, packets }
 }
 
-/// Each kind of request takes its number of round trips, within 10 %.
+/// Whether a phase took a whole number of round trips, within 5 % of one.
+fn is_whole(phase: Duration) -> bool {
+    let trips = phase.as_secs_f64() / TRIP.as_secs_f64();
+    (trips - trips.round()).abs() <= 0.05
+}
+
+/// Each kind of request takes its number of round trips, within 10 %, and each of its phases takes whole round trips.
 #[test]
 fn a_request_takes_its_round_trips() {
     if !is_inside("figures::a_request_takes_its_round_trips") {
@@ -124,16 +156,22 @@ fn a_request_takes_its_round_trips() {
         ("https, Fast Open", &https, Box::new(short_hello), true, 2),
     ]);
     println!(
-        "| request over 50 ms | round trips | median | packets of the client before the first data of the server |"
+        "| request over 50 ms | round trips | median | TCP | proxy | TLS | wait | packets of the client before the first data of the server |"
     );
-    println!("|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let mut wrong = Vec::new();
     for (what, url, builder, is_cold, trips) in &kinds {
-        let (median, packets) = runtime.block_on(measure(builder, url, *is_cold));
-        println!("| {what} | {trips} | {:.1} ms | {packets} |", median.as_secs_f64() * 1e3);
+        let Taken { median, phases, packets } = runtime.block_on(measure(builder, url, *is_cold));
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let [tcp, proxy, tls, wait] = phases.map(ms);
+        println!(
+            "| {what} | {trips} | {:.1} ms | {tcp:.1} | {proxy:.1} | {tls:.1} | {wait:.1} | {packets} |",
+            ms(median)
+        );
         let ideal = TRIP * *trips;
-        if median < ideal * 9 / 10 || median > ideal * 11 / 10 {
-            wrong.push((what, trips, median));
+        let is_right = (ideal * 9 / 10..=ideal * 11 / 10).contains(&median);
+        if !is_right || !phases.into_iter().all(is_whole) {
+            wrong.push((what, trips, median, phases));
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");

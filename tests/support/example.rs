@@ -15,6 +15,8 @@ pub fn build(name: &str) -> PathBuf {
         ("rustls", cfg!(feature = "rustls")),
         ("aws-lc-rs", cfg!(feature = "aws-lc-rs")),
         ("webpki-roots", cfg!(feature = "webpki-roots")),
+        ("proxy", cfg!(feature = "proxy")),
+        ("system-proxy", cfg!(feature = "system-proxy")),
         ("har", cfg!(feature = "har")),
         ("json", cfg!(feature = "json")),
         ("form", cfg!(feature = "form")),

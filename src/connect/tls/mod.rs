@@ -79,7 +79,7 @@ mod wire;
 pub(crate) use self::carrier::Carrier;
 #[cfg(feature = "rustls")]
 pub use self::certificate::{Certificate, CertificateRevocationList};
-#[cfg(all(feature = "rustls", feature = "proxy"))]
+#[cfg(feature = "rustls")]
 pub(crate) use self::config::Loaded;
 #[cfg(all(test, feature = "rustls"))]
 pub(super) use self::config::tests;
