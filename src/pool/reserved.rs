@@ -140,8 +140,8 @@ impl Reservation {
         }
         if !origin.is(&self.origin) || !route.is(&self.route) {
             return Err(Error::request(format!(
-                "the connection is reserved for {}: a request to another origin, by another proxy or with an \
-                 isolation tag needs another connection",
+                "the connection is reserved for {}: a request to another origin, by another proxy or unix \
+                 socket, or with an isolation tag needs another connection",
                 self.origin.route
             )));
         }

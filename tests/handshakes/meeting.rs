@@ -97,7 +97,8 @@ fn nothing_holds_the_acknowledgment_after_a_request_in_the_syn() {
             answers.raise();
         };
         tokio::join!(get(&client, &url), answer);
-        let opening: Vec<_> = capture.opening().iter().map(|packet| (packet.has_syn, packet.data > 0)).collect();
+        let opening: Vec<_> =
+            capture.opening().iter().map(|packet| (packet.has_syn, packet.data > 0)).collect();
         assert_eq!(opening, [(true, true), (false, false)], "the acknowledgment comes before the answer");
     });
 }

@@ -66,6 +66,7 @@ mod ledger;
 mod lenient;
 mod liveness;
 mod manual;
+mod meeting;
 mod moved;
 #[cfg(all(feature = "hickory-dns", feature = "test-util"))]
 mod names;
