@@ -197,6 +197,57 @@ mod over_a_socket {
     }
 }
 
+/// Nothing that can be printed shows the value that signs a URL, nor a fragment, which may hold a token.
+#[tokio::test]
+async fn no_debug_text_shows_the_signature_of_a_url() {
+    const SIGNED: &str = "/x?a=1&X-Amz-Signature=planted&s%69g=planted#planted";
+    let server = Server::start(|peer| {
+        while let Some(request) = peer.request()? {
+            match request.target.contains("/x") {
+                true => peer.send(format!(
+                    "HTTP/1.1 302 Found\r\nlocation: /y{}\r\ncontent-length: 0\r\n\r\n",
+                    &SIGNED[2..]
+                ))?,
+                false => peer.respond("y")?,
+            }
+        }
+        Ok(())
+    });
+    let shown = Arc::new(Mutex::new(String::new()));
+    let (records, builder) = Records::of(Client::builder());
+    #[cfg(feature = "url")]
+    let builder = builder.redirect(handclasp::redirect::Policy::custom({
+        let shown = shown.clone();
+        move |proposal| {
+            shown.lock().unwrap().push_str(&format!("{proposal:?} {:?}", proposal.chain()));
+            proposal.follow()
+        }
+    }));
+    let client = builder.build().unwrap();
+    let shown_by =
+        |thing: &dyn std::fmt::Debug| shown.lock().unwrap().push_str(&format!("{thing:?} {thing:#?}"));
+    let url = server.url(SIGNED).replace("http://", "http://user:planted@");
+    let request = client.get(&url);
+    shown_by(&request);
+    let mut reserved = within(20, client.reserve(&url)).await.unwrap();
+    shown_by(&reserved);
+    shown_by(&reserved.get(&url));
+    drop(reserved);
+    let response = within(20, request.send()).await.unwrap();
+    shown_by(&response);
+    #[cfg(feature = "url")]
+    shown_by(&response.redirects());
+    shown_by(&response.earlier_attempts());
+    shown_by(&response.collect().await.unwrap());
+    shown_by(&records.take());
+    client.pool().shutdown(Duration::ZERO).await;
+    shown_by(&within(20, client.get(&url).send()).await.unwrap_err());
+    shown_by(&within(20, client.reserve(&url)).await.unwrap_err());
+    shown_by(&client);
+    let shown = shown.lock().unwrap();
+    assert!(shown.contains("REDACTED") && !shown.contains("planted"), "A-77 {shown}");
+}
+
 /// The facts of a record, for each kind of response that ends in a way of its own.
 #[tokio::test]
 async fn the_record_of_every_kind_of_response_has_its_facts() {
