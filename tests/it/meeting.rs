@@ -248,6 +248,40 @@ async fn no_debug_text_shows_the_signature_of_a_url() {
     assert!(shown.contains("REDACTED") && !shown.contains("planted"), "A-77 {shown}");
 }
 
+/// An attempt whose content the client cannot decode, or that is late or too large, has failed, and was not cancelled by the
+/// caller.
+#[cfg(all(feature = "gzip", feature = "har"))]
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_content_is_of_no_use_has_failed() {
+    use crate::support::scripted::{Peers, Reply, Script};
+
+    let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 900000\r\n\r\n";
+    let pieces = [head, "not coded content"];
+    let plain = ["HTTP/1.1 200 OK\r\ncontent-length: 900000\r\n\r\n", "far too large"];
+    for (pieces, kind) in [
+        (&pieces[..1], ErrorKind::Timeout),
+        (&pieces[..], ErrorKind::Decode),
+        (&plain[..], ErrorKind::Decode),
+    ] {
+        let peers = Peers::new(Script::new(&[&[Reply::raw(pieces)]]));
+        let (records, log) = (Records::default(), handclasp::har::HarLog::new());
+        let kept = records.clone();
+        let builder = Client::builder().connector(peers.connector()).on_exchange(log.recorder());
+        let builder = builder.max_collected_body(4);
+        let client =
+            builder.on_exchange(move |record| kept.0.lock().unwrap().push(record.clone())).build().unwrap();
+        let request = client.get("http://h.test/").timeout(Duration::from_secs(9));
+        let error = request.send().await.unwrap().bytes().await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (kind, Some(Phase::Receive)));
+        let [record] = &records.take()[..] else { panic!("one record") };
+        assert_eq!((record.outcome(), record.phase()), (ExchangeOutcome::Failed(kind), Phase::Receive));
+        assert_eq!(record.error_type().unwrap(), format!("{kind:?}"));
+        assert_sums(record);
+        assert_eq!(error.timings(), Some(record.timings()));
+        assert!(log.to_json().contains(&format!("\"_error\":\"{kind:?}\"")));
+    }
+}
+
 /// The facts of a record, for each kind of response that ends in a way of its own.
 #[tokio::test]
 async fn the_record_of_every_kind_of_response_has_its_facts() {
