@@ -14,8 +14,8 @@ impl ClientBuilder {
     ///
     /// A server that sends the first bytes of a connection can do so only after the acknowledgment. For this reason the
     /// acknowledgment is sent at once on a connection that no request waits for, such as a connection that
-    /// [`Client::warm`](crate::Client::warm) has dialed, or whose request was dropped. A custom
-    /// [`connector`](Self::connector) makes its own sockets, which have no such setting.
+    /// [`Client::warm`](crate::Client::warm) has dialed, that is [reserved](crate::Client::reserve), or whose request was
+    /// dropped. A custom [`connector`](Self::connector) makes its own sockets, which have no such setting.
     ///
     /// ```
     /// let client = handclasp::Client::builder().request_on_ack(true).build()?;
