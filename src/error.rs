@@ -6,7 +6,6 @@
 
 mod attempt;
 mod excerpt;
-mod redact;
 mod written;
 
 use std::error::Error as StdError;
@@ -19,10 +18,10 @@ use http::{Method, StatusCode, Uri};
 
 pub use self::attempt::{EarlierAttempt, ResendCause};
 pub(crate) use self::excerpt::Excerpt;
-#[cfg(feature = "har")]
-pub(crate) use self::redact::without_signature;
-pub(crate) use self::redact::{redacted, without_credentials};
 pub use self::written::Written;
+#[cfg(feature = "har")]
+pub(crate) use crate::redact::without_signature;
+pub(crate) use crate::redact::{redacted, without_credentials};
 use crate::redirect::History;
 use crate::timings::{Rounded, Timings};
 

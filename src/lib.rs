@@ -35,6 +35,7 @@ mod pool;
 #[cfg(test)]
 mod random;
 mod record;
+mod redact;
 #[cfg(feature = "url")]
 pub mod redirect;
 #[cfg(not(feature = "url"))]

@@ -38,6 +38,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+use crate::redact::without_signature;
+
 /// Decides which redirects are followed. [`ClientBuilder::redirect`](crate::ClientBuilder::redirect) sets the policy of
 /// a client, and [`RequestBuilder::redirect`](crate::RequestBuilder::redirect) the policy of one request.
 ///
@@ -220,7 +222,7 @@ impl fmt::Debug for Proposal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proposal")
             .field("method", self.method)
-            .field("to", &self.to.as_str())
+            .field("to", &redacted(self.to))
             .field("chain", &self.chain)
             .finish_non_exhaustive()
     }
@@ -273,10 +275,20 @@ impl fmt::Debug for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hop")
             .field("method", &self.method)
-            .field("url", &self.url.as_str())
+            .field("url", &redacted(&self.url))
             .field("status", &self.status)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the text of a URL as spans show it: without a fragment, which may hold a token, and without signatures.
+fn redacted(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_fragment(None);
+    // A URL without a host, such as a mailto URL, has neither user nor password.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    without_signature(url.into())
 }
 
 /// The settings of redirects that a client has.

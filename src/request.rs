@@ -490,7 +490,7 @@ impl fmt::Debug for RequestBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBuilder")
             .field("method", &self.method)
-            .field("uri", &crate::error::without_credentials(&self.uri))
+            .field("uri", &format_args!("{}", crate::error::redacted(&self.uri)))
             .field("headers", &self.headers.len())
             .field("body", &self.body)
             .field("error", &self.error)

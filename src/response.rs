@@ -557,13 +557,13 @@ impl Response {
     }
 
     fn too_large(&mut self) -> Error {
-        // Ends the exchange, because the caller does not get the content.
-        self.body.give_up();
         let limit = self.head.max_collected;
         let message = format!(
             "the content is larger than {limit} bytes: read it in pieces, or raise max_collected_body"
         );
-        self.error(ErrorKind::Decode, message).in_phase(Phase::Receive)
+        // Ends the exchange, because the caller does not get the content.
+        let error = self.body.fail(Error::new(ErrorKind::Decode, message).in_phase(Phase::Receive));
+        self.head.add_request_to(error).with_written(self.head.written).with_timings(*self.timings())
     }
 }
 

@@ -8,6 +8,8 @@ mod capture;
 #[cfg(feature = "fast-open")]
 #[path = "handshakes/fast_open.rs"]
 mod fast_open;
+#[path = "handshakes/meeting.rs"]
+mod meeting;
 mod support;
 
 use std::future::poll_fn;

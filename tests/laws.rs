@@ -231,6 +231,7 @@ fn is_pure(name: &str) -> bool {
         "connect/spread.rs",
         "exchange/timeout.rs",
         "har/date.rs",
+        "redact.rs",
         "redirect.rs",
         "resolver/cache.rs",
         "resolver/search.rs",

@@ -169,8 +169,7 @@ impl Decoded {
     /// Drops the source, and returns the error with the facts about the request.
     fn failed(&mut self, error: Error) -> Error {
         self.wire = Bytes::new();
-        self.source.give_up();
-        let error = error.with_written(self.written);
+        let error = self.source.fail(error.with_written(self.written));
         match self.source.timings() {
             Some(timings) => error.with_timings(*timings),
             None => error,

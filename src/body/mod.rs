@@ -378,6 +378,20 @@ impl Body {
         }
     }
 
+    /// Ends the content early with an error, which the attempt of a received body fails with. Returns the error with the
+    /// facts about the request. The timings of a received body end at this call.
+    #[cold]
+    pub(crate) fn fail(&mut self, error: Error) -> Error {
+        match &mut self.kind {
+            Kind::Received(received) => received.fail(error),
+            Kind::Decoded(decoded) => decoded.source_mut().fail(error),
+            kind => {
+                *kind = Kind::Empty;
+                error
+            }
+        }
+    }
+
     /// Takes the trailers. Returns `None` before the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {

@@ -169,10 +169,24 @@ impl Received {
     /// Ends the content early. The connection is drained or closed, as if the content was dropped.
     pub(super) fn give_up(&mut self) {
         if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
-            self.timings = Some(exchange.measured());
-            self.upload = exchange.upload_progress();
-            exchange.abandon();
+            self.leave(exchange);
         }
+    }
+
+    /// Ends the content early, because the client has no use for it. Returns `error` with the facts about the request. The
+    /// attempt fails with this error, and its connection is drained or closed.
+    #[cold]
+    pub(super) fn fail(&mut self, error: Error) -> Error {
+        let Rest::Open(mut exchange) = std::mem::replace(&mut self.rest, Rest::Ended) else { return error };
+        let error = exchange.error(error);
+        self.leave(exchange);
+        error
+    }
+
+    fn leave(&mut self, exchange: Exchange) {
+        self.timings = Some(exchange.measured());
+        self.upload = exchange.upload_progress();
+        exchange.abandon();
     }
 }
 

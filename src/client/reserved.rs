@@ -26,8 +26,9 @@ use crate::url::IntoUrl;
 /// The verbs return a [`RequestBuilder`], and everything that a request of the client can do works here too. The
 /// differences follow from the single connection:
 ///
-/// - A request to another origin, through another proxy or with an [`isolation`](RequestBuilder::isolation) tag fails
-///   with [`ErrorKind::Request`](crate::ErrorKind::Request) before a byte is written.
+/// - A request to another origin, through another proxy or unix socket, or with an
+///   [`isolation`](RequestBuilder::isolation) tag fails with [`ErrorKind::Request`](crate::ErrorKind::Request) before a
+///   byte is written.
 /// - A request is never moved to another connection, and never sent again. If the server has closed the connection, the
 ///   request fails with [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost). All later requests fail in the
 ///   same way.

@@ -15,7 +15,8 @@ impl ClientBuilder {
     ///
     /// A server that sends the first bytes of a connection can do so only after the acknowledgment. For this reason the
     /// acknowledgment is sent at once if no request waits for the connection, such as a connection that
-    /// [`Client::warm`](crate::Client::warm) has dialed, or a connection whose request was dropped. A custom
+    /// [`Client::warm`](crate::Client::warm) has dialed, a [reserved](crate::Client::reserve) connection, or a
+    /// connection whose request was dropped. A custom
     /// [`connector`](Self::connector) makes its own sockets, which have no such setting.
     ///
     /// ```

@@ -55,7 +55,7 @@ impl Early {
 impl Stream {
     /// Returns the stream of a new connection. `sent` is the number of the bytes of `first` that were sent with the
     /// SYN.
-    pub(super) fn opened(tcp: TcpStream, first: Option<&FirstBytes>, sent: usize) -> Self {
+    pub(crate) fn opened(tcp: TcpStream, first: Option<&FirstBytes>, sent: usize) -> Self {
         match first.and_then(|first| first.0.get(..sent)) {
             None | Some([]) => Self::Tcp(tcp),
             Some(sent) => Self::Early(Box::new(Early { tcp, sent: sent.into() })),
@@ -68,6 +68,11 @@ impl Stream {
             Self::Early(early) => early.is_unclaimed(),
             _ => false,
         }
+    }
+
+    /// Whether the first request was sent with the SYN, so that its answer may come at once after the handshake.
+    pub(crate) fn was_opened_early(&self) -> bool {
+        matches!(self, Self::Early(_))
     }
 
     /// Whether a request that begins with `head` can be written.

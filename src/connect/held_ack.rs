@@ -21,9 +21,12 @@ pub(super) fn hold(socket: &TcpSocket) {
 /// acknowledgments at once.
 #[cold]
 pub(super) fn send(stream: &Stream) {
-    // A stream with TLS has already written its first message.
-    if let Stream::Tcp(tcp) = stream {
-        set_quick(&SockRef::from(tcp), true);
+    match stream {
+        Stream::Tcp(tcp) => set_quick(&SockRef::from(tcp), true),
+        // The request went with the SYN, so that no write carries the acknowledgment.
+        Stream::Early(early) => set_quick(&SockRef::from(&early.tcp), true),
+        // A stream with TLS has already written its first message.
+        _ => {}
     }
 }
 

@@ -352,7 +352,7 @@ impl Exchange {
         *stage = Stage::Begun(Some(info));
         let sent = self.poll_upload(cx);
         if !is_reused && let Some(Connection { lease, .. }) = &self.connection {
-            lease.note_first_write();
+            lease.send_held_ack();
         }
         match sent {
             Poll::Ready(sent) => Ok(sent?),

@@ -239,19 +239,23 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e6
 }
 
-/// Returns a URL, which may be relative, without its user and password.
+/// Returns a URL, which may be relative, without its user and password. Browsers take a backslash for a slash, and need no
+/// slashes after `http:` and `https:`.
 fn without_user(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("//").filter(|(scheme, _)| is_scheme(scheme)) else {
+    const SLASHES: [char; 2] = ['/', '\\'];
+    let end = url.find(['/', '\\', '?']).unwrap_or(url.len());
+    let scheme = url[..end].find(':').map_or("", |colon| &url[..=colon]);
+    let rest = &url[scheme.len()..];
+    let host = rest.trim_start_matches(SLASHES);
+    let slashes = rest.len() - host.len();
+    let is_web = ["http:", "https:"].iter().any(|web| web.eq_ignore_ascii_case(scheme));
+    if slashes < 2 && !is_web {
         return url.to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    }
+    let (before, host) = url.split_at(scheme.len() + slashes);
+    let (authority, path) = host.split_at(host.find(['/', '\\', '?']).unwrap_or(host.len()));
     let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}//{host}{path}")
-}
-
-/// Whether a text is empty or is a scheme with its colon.
-fn is_scheme(text: &str) -> bool {
-    text.strip_suffix(':').map_or(text.is_empty(), |name| !name.contains(['/', '?', ':']))
+    format!("{before}{host}{path}")
 }
 
 /// Returns the reason for which an attempt was not complete.
@@ -315,6 +319,12 @@ mod tests {
             ("?next=http://user@a.test/", "?next=http://user@a.test/"),
             ("a/b@c", "a/b@c"),
             ("", ""),
+            ("HTTP:/user:hunter2@a.test/b@c", "HTTP:/a.test/b@c"),
+            ("https:\\\\user:hunter2@a.test\\b@c", "https:\\\\a.test\\b@c"),
+            ("/\\user:hunter2@a.test", "/\\a.test"),
+            ("http:user:hunter2@a.test?b@c", "http:a.test?b@c"),
+            ("mailto:user@a.test", "mailto:user@a.test"),
+            ("ftp://user:hunter2@a.test", "ftp://a.test"),
         ] {
             assert_eq!(without_user(url), shown);
         }

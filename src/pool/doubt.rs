@@ -59,10 +59,13 @@ pub(crate) struct Doubted {
 
 impl Lease {
     /// Notes how long the first answer on this connection took. The connection must not have been idle before, because
-    /// a server may send bytes on an idle connection before it sees a request.
+    /// a server may send bytes on an idle connection before it sees a request. The answer to a request that went with the
+    /// SYN does not count: the request was sent before the connection was assigned.
     #[cold]
     pub(crate) fn note_first_answer(&self, took: Duration) {
-        if let Some((pool, (_, fixed))) = self.pool().zip(self.held()) {
+        if let Some((pool, (conn, fixed))) = self.pool().zip(self.held())
+            && !conn.stream.was_opened_early()
+        {
             pool.lock().policy.note_first_answer(fixed.place, took);
         }
     }
@@ -168,3 +171,49 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Maximum number of half round trips for which a doubted connection stays open, in addition to [`PATIENCE`].
 const ROUND_TRIPS: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Uri;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::Runtime;
+    use super::super::connection::Connection;
+    use super::super::key::RouteRef;
+    use super::*;
+    use crate::Client;
+    use crate::connect::Stream;
+    use crate::trace::Setup;
+
+    /// The answer to a request that went with the SYN comes together with the end of the handshake, so that the time since the
+    /// handshake is no round trip.
+    #[tokio::test]
+    async fn the_answer_to_a_request_in_the_syn_says_nothing_about_the_round_trip() {
+        const TRIP: Duration = Duration::from_millis(20);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (sent, believed_after) in [(0, 2_500), (6, 10_000)] {
+            let uri: Uri = "http://h.test/".parse().unwrap();
+            let (route, runtime) = (RouteRef::of(&uri).unwrap(), Runtime::current().unwrap());
+            let client = Client::new();
+            let inner = client.pool().inner.clone();
+            let mut state = inner.lock();
+            let place = inner.place(&mut state.policy, route, &runtime);
+            state.policy.note_connect(place, Some(TRIP));
+            drop(state);
+            let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let stream = Stream::opened(tcp, Some(&Bytes::from("GET / ").into()), sent);
+            let setup = Arc::new(Setup::new(1, "http", "h.test", 80, time::now()));
+            let (pool, route) = (Arc::downgrade(&inner), Arc::new(route.to_route()));
+            let connection = Connection::new(
+                pool, 1, stream, None, None, None, runtime, setup, None, 0, place, route, None,
+            );
+            let lease = Lease::new(connection);
+            lease.note_first_answer(TRIP / 4);
+            assert_eq!(inner.lock().policy.believed_after(place), believed_after, "{sent} bytes in the SYN");
+            // The policy knows nothing of the connection, which was not dialed.
+            drop((inner, client));
+            drop(lease);
+        }
+    }
+}

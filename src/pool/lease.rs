@@ -291,6 +291,7 @@ impl Lease {
     /// reused, because the server may close it before the first request.
     pub(super) fn begin_reservation(&mut self) {
         self.conn().set_idle();
+        self.send_held_ack();
         if let Some(fixed) = &self.fixed {
             fixed.open.note(OpenNow::RESERVED);
         }
@@ -324,9 +325,9 @@ impl Lease {
         ConnectionInfo { ordinal, reused: self.is_reused(), begun: now, fixed: self.fixed.clone() }
     }
 
-    /// Notes that the first request on the connection was written.
+    /// Ends the handshake of the connection: after the first request was written, or before a time without requests.
     #[cold]
-    pub(crate) fn note_first_write(&self) {
+    pub(crate) fn send_held_ack(&self) {
         if let (Some(pool), Some(conn)) = (self.pool(), &self.conn) {
             pool.dialer.send_held_ack(&conn.stream);
         }

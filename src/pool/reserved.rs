@@ -80,13 +80,18 @@ enum Taken {
 
 impl Reservation {
     /// Reserves a connection that was just taken from the pool. Returns the description of the connection too. If the
-    /// connection was idle and is not usable any more, closes it and returns the next connection, or a wait.
+    /// connection was idle and is not usable any more, or if its SYN has carried a request, closes it and returns the next
+    /// connection, or a wait.
     pub(crate) fn new(
         mut lease: Lease,
         origin: RouteRef<'_>,
         route: RouteRef<'_>,
         fresh: Option<Duration>,
     ) -> Result<(Arc<Self>, ConnectionInfo), Result<Lease, Wait>> {
+        if lease.conn().stream.is_unclaimed() {
+            let why = "another request was sent with its SYN";
+            return Err(Err(lease.redial(DropReason::Abandoned, Some(why))));
+        }
         // A new connection is not replaced, because dialing might never end. The first request finds the close.
         if lease.is_reused() {
             match lease.look() {
@@ -135,8 +140,8 @@ impl Reservation {
         }
         if !origin.is(&self.origin) || !route.is(&self.route) {
             return Err(Error::request(format!(
-                "the connection is reserved for {}: a request to another origin, through another proxy or with an \
-                 isolation tag needs another connection",
+                "the connection is reserved for {}: a request to another origin, through another proxy or unix \
+                 socket, or with an isolation tag needs another connection",
                 self.origin.route
             )));
         }

@@ -66,6 +66,7 @@ mod ledger;
 mod lenient;
 mod liveness;
 mod manual;
+mod meeting;
 #[cfg(feature = "otel")]
 mod metrics;
 mod moved;

@@ -57,18 +57,19 @@ const BELOW: &[(&str, &[&str])] = &[
     ("connect", &["basic", "codec", "resolver"]),
     ("resolver", &[]),
     ("url", &[]),
-    ("redirect", &[]),
+    ("redirect", &["redact"]),
     // `no_redirect` stands in for `redirect`, and is compiled under the name `redirect`.
     ("no_redirect", &["redirect"]),
     ("cookie", &[]),
     ("basic", &[]),
     ("codec", &[]),
     ("trace", &["error", "time", "timings"]),
-    ("error", &["redirect", "timings"]),
+    ("error", &["redact", "redirect", "timings"]),
     ("timer", &["time"]),
     ("buffer", &[]),
     ("time", &[]),
     ("timings", &[]),
+    ("redact", &[]),
 ];
 
 /// Groups of modules that use each other, directly or through other modules of the group.
@@ -83,7 +84,7 @@ pub(super) fn may_use(module: &str, other: &str) -> bool {
     let listed =
         BELOW.iter().find(|(name, _)| *name == module).is_some_and(|(_, below)| below.contains(&other));
     // An error holds the redirects before the failure, so that the files of redirects are below the leaves.
-    let is_below = ["codec", "redirect", "no_redirect"].contains(&module);
+    let is_below = ["codec", "redact", "redirect", "no_redirect"].contains(&module);
     let is_above_the_leaves = !is_below && !LEAVES.contains(&module);
     other == module || listed || (is_above_the_leaves && LEAVES.contains(&other))
 }

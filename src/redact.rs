@@ -39,8 +39,30 @@ fn key(pair: &str) -> &str {
     pair.split('=').next().unwrap_or_default()
 }
 
+/// Whether the value of a key signs the URL. A server reads a percent-encoded key as the key itself.
 fn is_secret(key: &str) -> bool {
     SECRET_KEYS.contains(&key)
+        || (key.contains('%') && SECRET_KEYS.iter().any(|secret| decoded(key).eq(secret.bytes())))
+}
+
+/// Returns the bytes of a text without its percent-encoding. A percent sign that encodes nothing stays.
+fn decoded(text: &str) -> impl Iterator<Item = u8> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (first, mut after) = rest.split_first()?;
+        let mut byte = *first;
+        if let (b'%', [high, low, further @ ..]) = (byte, after)
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            (byte, after) = (high * 16 + low, further);
+        }
+        rest = after;
+        Some(byte)
+    })
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Returns a URI without its user and password.
@@ -73,6 +95,8 @@ mod tests {
             ("http://a.test/sig=1", "http://a.test/sig=1"),
             ("http://a.test/?", "http://a.test/?"),
             ("/path?sig=1", "/path?sig=REDACTED"),
+            ("/path?X%2DAmz%2dSignature=1&s%69g=2", "/path?X%2DAmz%2dSignature=REDACTED&s%69g=REDACTED"),
+            ("/path?sig%=1&sig%2=1&%ff=1&sig%3D1=1", "/path?sig%=1&sig%2=1&%ff=1&sig%3D1=1"),
         ] {
             assert_eq!(redacted(&uri.parse().unwrap()), shown);
         }
