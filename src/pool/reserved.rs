@@ -80,13 +80,18 @@ enum Taken {
 
 impl Reservation {
     /// Reserves a connection that was just taken from the pool. Returns the description of the connection too. If the
-    /// connection was idle and is not usable any more, closes it and returns the next connection, or a wait.
+    /// connection carries another request already, or was idle and is not usable any more, closes it and returns the next
+    /// connection, or a wait.
     pub(crate) fn new(
         mut lease: Lease,
         origin: RouteRef<'_>,
         route: RouteRef<'_>,
         fresh: Option<Duration>,
     ) -> Result<(Arc<Self>, ConnectionInfo), Result<Lease, Wait>> {
+        // Only the request that went with the SYN can use such a connection.
+        if lease.conn().stream.is_unclaimed() {
+            return Err(Err(lease.redial(DropReason::Abandoned, Some("a request was sent with its SYN"))));
+        }
         // A new connection is not replaced, because dialing might never end. The first request finds the close.
         if lease.is_reused() {
             match lease.look() {
