@@ -288,8 +288,10 @@ impl Lease {
     }
 
     /// Prepares a connection that was just taken from the pool for a reservation. From now on the connection counts as
-    /// reused, because the server may close it before the first request.
+    /// reused, because the server may close it before the first request. Nothing is written now, and so the connection
+    /// ends its TCP handshake here.
     pub(super) fn begin_reservation(&mut self) {
+        self.note_first_write();
         self.conn().set_idle();
         if let Some(fixed) = &self.fixed {
             fixed.open.note(OpenNow::RESERVED);
@@ -324,7 +326,7 @@ impl Lease {
         ConnectionInfo { ordinal, reused: self.is_reused(), begun: now, fixed: self.fixed.clone() }
     }
 
-    /// Notes that the first request on the connection was written.
+    /// Notes that the first request on the connection was written, or that none is written now.
     #[cold]
     pub(crate) fn note_first_write(&self) {
         if let (Some(pool), Some(conn)) = (self.pool(), &self.conn) {
