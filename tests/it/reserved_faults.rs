@@ -1,4 +1,5 @@
-//! Tests of faults that were found in reserved connections: waits that did not end.
+//! Tests of faults that were found in reserved connections: waits that did not end, and redirects that cost the
+//! connection.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -69,4 +70,65 @@ async fn the_wait_for_a_drain_has_the_limits_of_a_wait_for_a_connection() {
             assert!(error.to_string().contains(limit), "{limit}: {error}");
         }
     }
+}
+
+/// A redirect whose content may be long is handed over, because its content could cost the reserved connection.
+#[cfg(feature = "url")]
+#[tokio::test(start_paused = true)]
+async fn a_redirect_is_followed_only_if_its_content_ends_soon() {
+    let head = "HTTP/1.1 302 Found\r\nlocation: /end\r\n";
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n");
+    let long = format!("{head}content-length: 70000\r\n\r\n");
+    let rest = "x".repeat(70_000);
+    for (what, pieces, follows) in [
+        ("a short length", vec![format!("{head}content-length: 5\r\n\r\nhe"), "llo".to_owned()], true),
+        ("no content", vec![format!("{head}content-length: 0\r\n\r\n")], true),
+        ("chunks that came", vec![format!("{chunked}2\r\nhe\r\n0\r\n\r\n")], true),
+        ("chunks that came with trailers", vec![format!("{chunked}2\r\nhe\r\n0\r\na: b\r\n\r\n")], true),
+        ("chunks to come", vec![chunked.clone(), "2\r\nhe\r\n0\r\n\r\n".to_owned()], false),
+        ("a part of the chunks", vec![format!("{chunked}2\r\nhe\r\n0\r\n"), "\r\n".to_owned()], false),
+        ("a long content", vec![long, rest], false),
+    ] {
+        let pieces: Vec<_> = pieces.iter().map(String::as_str).collect();
+        let peers = peers(&[Reply::raw(&pieces), Reply::ok("end")]);
+        let client = Client::builder().connector(peers.connector()).build().unwrap();
+        let mut reserved = client.reserve(URL).await.unwrap();
+        let response = within(20, reserved.get(URL).send()).await.unwrap();
+        let status = if follows { 200 } else { 302 };
+        let seen = (response.status().as_u16(), response.redirects().len());
+        assert_eq!(seen, (status, usize::from(follows)), "{what}");
+        response.bytes().await.unwrap();
+        assert!(reserved.is_open(), "{what}: the caller keeps the connection");
+        let response = within(20, reserved.get(URL).send()).await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "end", "{what}");
+    }
+}
+
+/// A redirect with a short content that comes late keeps the connection.
+#[cfg(feature = "url")]
+#[tokio::test]
+async fn a_short_content_of_a_redirect_may_come_late() {
+    use std::pin::pin;
+
+    use crate::support::Signal;
+
+    let late = Signal::new();
+    let signal = late.clone();
+    let server = Server::start(move |peer: &mut Peer| {
+        peer.request()?;
+        peer.send("HTTP/1.1 302 Found\r\nlocation: /end\r\ncontent-length: 4\r\n\r\n")?;
+        peer.wait(&signal)?;
+        peer.send("gone")?;
+        peer.request()?;
+        peer.respond("end")
+    });
+    let client = Client::new();
+    let mut reserved = client.reserve(server.url("/")).await.unwrap();
+    let mut sending = pin!(within(20, reserved.get(server.url("/")).send()));
+    // A drain that is not needed is given up after 100 ms.
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut sending).await;
+    assert!(waited.is_err(), "the next hop waits for the content: {waited:?}");
+    late.raise();
+    assert_eq!(sending.await.unwrap().text().await.unwrap(), "end");
+    assert_eq!(server.requests_per_connection(), [2]);
 }
