@@ -138,13 +138,24 @@ fn a_connection_that_is_kept_unused_is_acknowledged() {
     }
     let server = Server::start(echo);
     let url = server.url("/a");
-    for way in ["warm", "min_idle", "dropped while it waits", "dropped when it has the connection"] {
+    for way in
+        ["warm", "min_idle", "reserved", "dropped while it waits", "dropped when it has the connection"]
+    {
         let client = Client::builder().request_on_ack(true).build().unwrap();
         let (mut capture, stats) = (Capture::start(), || client.pool().stats().total);
         runtime().block_on(async {
             match way {
                 "warm" => client.warm(&url, 1).await.unwrap(),
                 "min_idle" => client.min_idle(&url, 1).unwrap(),
+                "reserved" => {
+                    let reserved = client.reserve(&url).await.unwrap();
+                    let packets = capture.opening();
+                    println!("{way}: {packets:?}");
+                    let [_, ack] = packets[..] else { panic!("{way}: {packets:?}") };
+                    assert!(ack.has_ack && !ack.has_syn && ack.data == 0, "{way}");
+                    drop(reserved);
+                    return;
+                }
                 "dropped while it waits" => drop_early(&client, &url, async {}).await,
                 _ => {
                     drop_early(&client, &url, until("a connection is granted", || stats().active == 1)).await

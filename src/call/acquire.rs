@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Attempts;
 use crate::connect::DialError;
-use crate::error::{Error, Phase, Result};
+use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::exchange::Exchange;
 use crate::exchange::timeout::{self, NEVER};
 use crate::pool::key::RouteRef;
@@ -18,6 +18,7 @@ use crate::pool::lease::Lease;
 use crate::pool::{NotGranted, Pool, Wait};
 use crate::time;
 use crate::timer::{RuntimeGone, Timer};
+use crate::timings::Rounded;
 
 /// The outcome of a wait for a connection.
 pub(super) enum Waited {
@@ -101,7 +102,8 @@ impl Attempts<'_> {
         }
     }
 
-    fn limit(&self, since: Instant, exchange: &Exchange) -> Limit {
+    /// Returns the limit of a wait for a connection that began at `since`.
+    pub(super) fn limit(&self, since: Instant, exchange: &Exchange) -> Limit {
         let pool = &self.call.env.pool;
         let own = self.call.settings.timeouts.as_ref();
         let (total, connect) = (exchange.deadline(), own.and_then(|own| own.connect));
@@ -165,6 +167,34 @@ pub(super) async fn wait_until(
     // panic drops `waited`. As the result of the function, `waited` would leak.
     drop(timer);
     Ok(waited)
+}
+
+/// Waits until a reserved connection was taken, or until `limit` has passed.
+pub(super) async fn within(limit: Limit, taking: impl Future<Output = Result<Lease>>) -> Result<Lease> {
+    let (mut taking, mut timer) = (pin!(taking), Timer::default());
+    let taken = poll_fn(|cx| match taking.as_mut().poll(cx) {
+        Poll::Ready(taken) => Poll::Ready(taken),
+        Poll::Pending => timer.poll_until(limit.at, cx).map(|passed| match (passed, limit.by) {
+            (Err(RuntimeGone), _) => Err(DialError::no_timers().into_error()),
+            (Ok(()), LimitedBy::Acquire) => {
+                let after = Rounded(limit.after);
+                let message =
+                    format!("the reserved connection did not become free within {after} (acquire_timeout)");
+                Err(Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue))
+            }
+            (Ok(()), LimitedBy::Connect) => {
+                let what = "the reserved connection did not become free";
+                Err(Error::timeout(Phase::Queue, limit.after, what, "connect_timeout"))
+            }
+            (Ok(()), LimitedBy::Total) => {
+                Err(Error::timeout(Phase::Queue, limit.after, "the request did not complete", "timeout"))
+            }
+        }),
+    });
+    let taken = taken.await;
+    // The drop of the timer may panic: see `wait_until`.
+    drop(timer);
+    taken
 }
 
 /// Returns the error of a wait that `limit` has ended.

@@ -45,10 +45,11 @@ impl Attempts<'_> {
             && *self.call.method != Method::CONNECT
             && head.headers().contains_key(http::header::LOCATION);
         let url = if is_asked { url::Url::parse(&self.call.uri.to_string()).ok() } else { None };
-        // A request on a reserved connection never moves to another connection.
+        // A request on a reserved connection never moves to another connection. If the content of the redirect might not
+        // end soon, the caller decides whether to read it or to lose the connection.
         let is_pinned = self.call.settings.pinned.is_some();
-        let url = url
-            .filter(|url| !is_pinned || !(exchange.closes() || redirect::leaves_origin(url, head.headers())));
+        let ends = !is_pinned || (!exchange.closes() && exchange.ends_soon());
+        let url = url.filter(|url| ends && (!is_pinned || !redirect::leaves_origin(url, head.headers())));
         let Some(url) = url else { return self.answer(head, exchange) };
         let (method, status, headers) = (self.call.method.clone(), head.status, head.headers().clone());
         let history = &mut *self.call.history;
@@ -103,7 +104,7 @@ impl Call<'_> {
         let status = self.history.hops().last().map(Hop::status);
         exchange.end_hop(self.method, self.uri, status);
         if next.is_same_origin {
-            exchange.drain_here().await;
+            exchange.drain_here(self.settings.pinned.is_some()).await;
         }
         (*self.method, *self.uri) = (next.method, next.uri);
         let port = RouteRef::of(self.uri).map_or(0, |route| route.port());

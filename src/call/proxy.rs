@@ -15,7 +15,7 @@ use crate::pool::key::RouteRef;
 
 /// Returns how a request reaches its origin: directly, through a proxy that forwards the request, or through a tunnel.
 ///
-/// If the client or the request has proxies, but the request goes to its origin directly, `Proxy-Authorization` is
+/// If the client or the request has proxies, but the request goes to its origin without one, `Proxy-Authorization` is
 /// removed from `headers`, because this field is meant for a proxy:
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-11.7.2>. A CONNECT and a request with an absolute target keep the
 /// field, because the caller has made them for a proxy. Without any proxy the field stays, because the server may be a
@@ -55,7 +55,8 @@ fn choose_proxy(
     let (own, client) = (&settings.ways, &env.request.ways);
     let via = Ways::choose(own, client, Wanted { method, uri, is_https, host, port, filter })?;
     let is_for_proxy = *method == Method::CONNECT || matches!(settings.target, Some(RequestTarget::Absolute));
-    if via == Via::Direct && !is_for_proxy && (own.has_proxies() || client.has_proxies()) {
+    let is_without_proxy = matches!(via, Via::Direct | Via::Unix(_));
+    if is_without_proxy && !is_for_proxy && (own.has_proxies() || client.has_proxies()) {
         headers.remove(PROXY_AUTHORIZATION);
     }
     Ok(via)

@@ -89,11 +89,13 @@ impl Attempts<'_> {
         self.call.settings.pinned.is_some()
     }
 
-    /// Takes the reserved connection for the attempt, and attaches it to the exchange.
+    /// Takes the reserved connection for the attempt, and attaches it to the exchange. Waits while the remainder of an
+    /// abandoned response is read, for no longer than a wait for a connection from the pool.
     #[cold]
     pub(super) async fn take_pinned(&self, pinned: &Pinned, exchange: &mut Exchange) -> Result<()> {
         let origin = RouteRef::of(self.call.uri)?;
-        let lease = pinned.0.take(&self.call.env.pool, origin, self.route).await?;
+        let limit = self.limit(exchange.trace().attempt_started(), exchange);
+        let lease = acquire::within(limit, pinned.0.take(&self.call.env.pool, origin, self.route)).await?;
         pinned.note_credentials(self.call.headers);
         exchange.attach(lease, None);
         Ok(())

@@ -35,10 +35,12 @@ use crate::url::IntoUrl;
 /// - A request begins when the latest response has ended. While the caller holds a response that was not read to its
 ///   end, the next request fails with [`ErrorKind::Request`](crate::ErrorKind::Request). To send the next request, read
 ///   the response to its end or drop it. If a dropped response has at most 64 KiB left, the next request waits until
-///   these bytes were read, at most 100 ms. If more is left, or if the bytes do not come in time, the connection is
-///   closed.
+///   these bytes were read, at most 100 ms, and no longer than its own timeouts allow. If more is left, or if the bytes
+///   do not come in time, the connection is closed.
 /// - A redirect to the same origin is followed on the connection. A redirect to another origin is not followed, and
-///   neither is a redirect after which the server closes the connection. The caller gets this response.
+///   neither is a redirect after which the server closes the connection. A redirect whose content is longer than 64
+///   KiB is not followed, nor is one whose content has no `Content-Length` and has not come with the head. The caller
+///   gets this response.
 /// - A request with NTLM or Negotiate credentials does not send `Connection: close`, because nobody else uses its
 ///   connection.
 /// - After an upgrade or a CONNECT, the connection carries no further request.

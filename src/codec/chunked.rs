@@ -20,7 +20,7 @@ use super::limits::{Leniency, Limits};
 ///          |                     ^            |
 ///          +---------------------+            +--> Trailers --> Done   (size 0)
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ChunkDecoder {
     state: State,
     /// Number of bytes on the current chunk-size line, apart from the first sixteen digits of the size.
@@ -32,7 +32,7 @@ pub(super) struct ChunkDecoder {
     lenient: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// The digits of a chunk size are being read. `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
     Size {
@@ -95,6 +95,19 @@ impl ChunkDecoder {
     /// Whether the decoder has accepted a departure from the grammar.
     pub(super) fn is_lenient(&self) -> bool {
         self.lenient
+    }
+
+    /// Whether the body ends within `bytes`, which were not decoded.
+    #[cfg(feature = "url")]
+    pub(super) fn ends_within(&self, bytes: &[u8], limits: &Limits) -> bool {
+        let (mut ahead, mut bytes) = (self.clone(), BytesMut::from(bytes));
+        loop {
+            match ahead.decode(&mut bytes, limits) {
+                Ok(Some(Piece::Data(_))) => {}
+                Ok(Some(Piece::End(_))) => return true,
+                Ok(None) | Err(_) => return false,
+            }
+        }
     }
 
     /// Returns the next piece, or `None` if the decoder needs more bytes. Removes from `buf` the framing that was read.

@@ -56,7 +56,7 @@ pub(super) enum Section {
 }
 
 /// The search for the empty line of a section. The search can stop and resume at any byte.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scan {
     section: Section,
     /// Number of bytes that the scan has passed.

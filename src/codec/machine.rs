@@ -274,6 +274,15 @@ impl Machine {
         }
     }
 
+    /// Whether the response's body ends within `bytes`, which have come and were not decoded.
+    #[cfg(feature = "url")]
+    pub fn ends_within(&self, bytes: &[u8]) -> bool {
+        match &self.receive {
+            Receive::Chunked(decoder) => decoder.ends_within(bytes, &self.limits),
+            _ => self.receive_remaining().is_some_and(|rest| rest <= bytes.len() as u64),
+        }
+    }
+
     /// Returns the length of the content that the server announced, or `None` if the server announced no length.
     ///
     /// A response to HEAD, and a 304, may announce the length of content that the response does not carry. The length

@@ -15,7 +15,7 @@ use crate::codec::{Event, Framing};
 use crate::pool::Runtime;
 use crate::time;
 #[cfg(feature = "url")]
-use crate::{pool::DropReason, timer::Timer};
+use crate::{exchange::timeout::NEVER, pool::DropReason, timer::Timer};
 
 impl Exchange {
     /// Ends the exchange, because the caller does not want any more of the response.
@@ -45,16 +45,18 @@ impl Exchange {
     }
 
     /// Reads the remainder of a redirect, so that the next hop of the call can use the connection. Closes the connection
-    /// if the remainder is too long or does not come in time. The next hop waits for this drain, and the time of the
-    /// drain counts as [`Timings::previous`](crate::Timings::previous).
+    /// if the remainder is too long or does not come in time. A reserved connection is not closed for being slow, because
+    /// the next hop needs it: only the timeouts of the request end its drain. The next hop waits for this drain, and the
+    /// time of the drain counts as [`Timings::previous`](crate::Timings::previous).
     #[cfg(feature = "url")]
-    pub(crate) async fn drain_here(&mut self) {
+    pub(crate) async fn drain_here(&mut self, is_reserved: bool) {
         if self.take_what_came() || !self.is_worth_draining() {
             return;
         }
         let upto = self.attempt.wire + DRAINED;
         if self.lease_mut().and_then(|lease| lease.begin_drain()).is_some() {
-            let (until, mut timer) = (time::after(time::now(), PATIENCE), Timer::default());
+            let patience = if is_reserved { NEVER } else { PATIENCE };
+            let (until, mut timer) = (time::after(time::now(), patience), Timer::default());
             let drained = poll_fn(|cx| match self.poll_drained(upto, cx) {
                 Poll::Ready(()) => Poll::Ready(()),
                 Poll::Pending => timer.poll_until(until, cx).map(|_| ()),
@@ -63,6 +65,16 @@ impl Exchange {
         }
         // The drain has ended here, so no background task must continue it.
         self.bury(DropReason::Abandoned);
+    }
+
+    /// Whether the remainder of the response can be read for sure: the remainder has come, or its length is known and
+    /// small.
+    #[cfg(feature = "url")]
+    pub(crate) fn ends_soon(&mut self) -> bool {
+        let attempt = &mut self.attempt;
+        let is_sent = attempt.is_all_written() && attempt.sending.error().is_none();
+        let has_come = attempt.machine.ends_within(attempt.incoming.bytes());
+        is_sent && (has_come || self.remaining().is_some_and(|rest| rest <= DRAINED))
     }
 
     /// Decodes the bytes that were read. Returns whether these bytes complete the response. If they do, the connection

@@ -288,7 +288,8 @@ impl Lease {
     }
 
     /// Prepares a connection that was just taken from the pool for a reservation. From now on the connection counts as
-    /// reused, because the server may close it before the first request.
+    /// reused, because the server may close it before the first request. Nothing is written now, and so the connection
+    /// ends its TCP handshake here.
     pub(super) fn begin_reservation(&mut self) {
         self.conn().set_idle();
         self.send_held_ack();

@@ -30,6 +30,8 @@ pub(crate) struct Reservation {
     route: Key,
     /// Pool of the client that has reserved the connection.
     pool: Weak<PoolInner>,
+    /// Runtime of the connection.
+    runtime: tokio::runtime::Id,
     shared: Mutex<Shared>,
     /// Wakes the request that waits for the end of a drain.
     returned: Notify,
@@ -107,6 +109,7 @@ impl Reservation {
             origin: origin.to_key(),
             route: route.to_key(),
             pool: lease.pool().as_ref().map_or_else(Weak::new, Arc::downgrade),
+            runtime: lease.conn().runtime().id(),
             shared: Mutex::new(Shared { state, is_bound: false }),
             returned: Notify::new(),
         });
@@ -123,8 +126,8 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// If the request needs another connection, if the caller holds a response that was not read to its end, or if the
-    /// connection was closed.
+    /// If the request needs another connection, if the connection belongs to another runtime, if the caller holds a
+    /// response that was not read to its end, or if the connection was closed.
     pub(crate) async fn take(
         self: &Arc<Self>,
         pool: &Pool,
@@ -145,18 +148,24 @@ impl Reservation {
                 self.origin.route
             )));
         }
-        let here = Runtime::current()?;
+        // The runtime is compared before the wait, because this runtime may be the only one that is driven.
+        if Runtime::current()?.id() != self.runtime {
+            return Err(Error::request(
+                "the reserved connection belongs to another tokio runtime: use the connection on the runtime on which \
+                 the connection was reserved",
+            ));
+        }
         loop {
             let mut returned = pin!(self.returned.notified());
             returned.as_mut().enable();
-            match self.try_take(&here)? {
+            match self.try_take()? {
                 Taken::Lease(lease) => return Ok(lease),
                 Taken::NotYet => returned.await,
             }
         }
     }
 
-    fn try_take(self: &Arc<Self>, here: &Runtime) -> Result<Taken, Error> {
+    fn try_take(self: &Arc<Self>) -> Result<Taken, Error> {
         let mut shared = self.lock();
         match &mut shared.state {
             State::Taken { then: Then::Leave(_), .. } => return Err(ended(DropReason::Reserved, None)),
@@ -180,13 +189,6 @@ impl Reservation {
         if lease.resume().is_err() {
             drop(lease);
             return Err(ended(DropReason::Shutdown, None));
-        }
-        if *lease.conn().runtime() != *here {
-            lease.checkin(None, None, time::now());
-            return Err(Error::request(
-                "the reserved connection belongs to another tokio runtime: use the connection on the runtime on which \
-                 the connection was reserved",
-            ));
         }
         let outdated = lease.pool().zip(lease.held()).and_then(|(pool, (_, fixed))| pool.outdated(fixed));
         if let Some(reason) = outdated {

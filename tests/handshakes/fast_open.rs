@@ -266,6 +266,35 @@ fn a_dropped_request_takes_its_connection_along() {
     });
 }
 
+/// A connection whose SYN carried a request is not reserved, because only that request can use the connection.
+#[test]
+fn a_reservation_never_gets_the_connection_of_a_request() {
+    if !is_inside("fast_open::a_reservation_never_gets_the_connection_of_a_request") {
+        return;
+    }
+    allow(BOTH);
+    let server = Server::start(echo);
+    runtime().block_on(async {
+        get(&client(), &server.url("/cookie")).await;
+        let (client, before) = (client(), accepted());
+        let mut reserving = pin!(client.reserve(server.url("/")));
+        drop_early(&client, &server.url("/first"), async {
+            poll_fn(|cx| {
+                assert!(reserving.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        })
+        .await;
+        let mut reserved = within(20, reserving).await.unwrap();
+        let response = within(20, reserved.get(server.url("/second")).send()).await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "/second");
+        let stats = client.pool().stats().total;
+        println!("{stats}");
+        assert_eq!((accepted(), stats.closed(handclasp::DropReason::Abandoned)), (before + 1, 1), "{stats}");
+    });
+}
+
 /// A request that gets the connection of another request is sent on a new connection, and gets its own answer.
 #[test]
 fn a_request_never_gets_the_answer_of_another() {

@@ -96,6 +96,7 @@ mod redirect_secrets;
 mod requests;
 mod requirements;
 mod reserved;
+mod reserved_faults;
 mod retry;
 mod retry_after;
 mod retry_table;

@@ -102,6 +102,37 @@ async fn a_60_a_direct_request_loses_the_proxy_authorization_that_is_meant_for_a
     assert_eq!(origin.fields("proxy-authorization")[4], ["Bearer planted"]);
 }
 
+/// A field for the proxy does not reach the server of a unix socket either: neither of the request's own socket, nor of
+/// the client's.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_60_a_request_over_a_unix_socket_loses_the_proxy_authorization_that_is_meant_for_a_proxy() {
+    use crate::support::sockets::{Folder, SocketServer};
+
+    let (folder, proxy) = (Folder::new(), Server::echo());
+    let path = folder.path("own.sock");
+    let server = SocketServer::echo(&path);
+    let meant = HeaderMap::from_iter([(PROXY_AUTHORIZATION, HeaderValue::from_static("Bearer planted"))]);
+    let set = || Proxy::all(format!("http://{}", proxy.address())).unwrap();
+    let client = Client::builder().default_headers(meant.clone()).proxy(set()).build().unwrap();
+    for request in [
+        client.get("http://a.test/x").unix_socket(&path),
+        client.get("http://a.test/x").unix_socket(&path).header(PROXY_AUTHORIZATION, "Bearer planted"),
+    ] {
+        within(20, request.send()).await.unwrap().text().await.unwrap();
+    }
+    let heads = server.heads();
+    assert_eq!(heads.len(), 2);
+    for head in heads {
+        assert!(!head.to_lowercase().contains("proxy-authorization"), "A-60 R-9110-11.7-1: {head}");
+    }
+    // Without any proxy, the server gets what the caller gives.
+    let client = Client::builder().no_proxy().default_headers(meant).unix_socket(&path).build().unwrap();
+    within(20, client.get("http://a.test/x").send()).await.unwrap().text().await.unwrap();
+    assert!(server.heads()[2].to_lowercase().contains("proxy-authorization: bearer planted"));
+    assert_eq!(proxy.connections(), 0);
+}
+
 #[tokio::test]
 async fn fields_that_would_break_each_request_are_refused_when_the_proxy_is_given() {
     for name in ["host", "content-length", "transfer-encoding", "connection", "upgrade", "expect"] {

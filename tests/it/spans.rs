@@ -16,6 +16,7 @@ async fn the_spans_of_this_binary_are_checked() {
 }
 
 /// A step of a play: a span that starts, a field that is set, or a span that closes. The number names the span.
+#[derive(Clone, Copy)]
 enum Step {
     Start(u64, &'static str, Option<u64>),
     Set(u64, &'static str, &'static str),
@@ -95,6 +96,18 @@ fn spans_in_an_illegal_order_are_found() {
     ] {
         assert_eq!(play(whole, &steps).is_ok(), is_legal);
     }
+    let unix = |more: &[Step]| {
+        let mut steps = vec![dial(), Start(8, "unix", Some(9))];
+        steps.extend_from_slice(more);
+        steps
+    };
+    let end = [Set(8, "elapsed_ns", "1"), Close(8), Start(7, "tls", Some(9))];
+    assert!(play(whole, &unix(&end)).is_ok(), "the handshake follows the connection over a unix socket");
+    assert!(play(whole, &unix(&end[2..])).is_err(), "the handshake does not begin before the connection");
+    let failed = [Set(8, "error.type", "Connect")];
+    assert!(play(whole, &unix(&[&failed[..], &end].concat())).is_err(), "no handshake follows a failed one");
+    let again = [Start(7, "unix", Some(9))];
+    assert!(play(whole, &unix(&[&end[..2], &again].concat())).is_err(), "a socket that is connected wins");
     let won =
         |id| [Start(id, "tcp", Some(9)), Set(id, "outcome", "won"), Set(id, "elapsed_ns", "1"), Close(id)];
     let mut twice = vec![dial()];

@@ -25,7 +25,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 const PHASES: [&str; 4] = ["queue", "send", "wait", "receive"];
 
 /// The phases of a dial.
-const DIAL: [&str; 4] = ["dns", "tcp", "proxy", "tls"];
+const DIAL: [&str; 5] = ["dns", "tcp", "unix", "proxy", "tls"];
 
 /// Number of spans of the process that were checked.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
@@ -101,7 +101,7 @@ impl Order {
         open.close()?;
         let Some(above) = open.parent.and_then(|parent| self.open.get_mut(&parent)) else { return Ok(()) };
         above.children.retain(|child| *child != id);
-        above.won += usize::from(open.fields.get("outcome").is_some_and(|outcome| outcome == "won"));
+        above.won += usize::from(open.is_won());
         if above.won > 1 && !above.is_asked { Err("two attempts to connect won".into()) } else { Ok(()) }
     }
 }
@@ -109,6 +109,15 @@ impl Order {
 impl Open {
     fn has(&self, name: &str) -> bool {
         self.fields.contains_key(name)
+    }
+
+    /// Whether the span is an attempt to connect that won. A connection over a unix socket has no rivals, and so it wins
+    /// if it does not fail.
+    fn is_won(&self) -> bool {
+        match self.name {
+            "unix" => !self.has("error.type"),
+            _ => self.fields.get("outcome").is_some_and(|outcome| outcome == "won"),
+        }
     }
 
     fn fail(&self, why: &str) -> Verdict {
@@ -138,7 +147,7 @@ impl Open {
             return self.fail(&format!("{name} is no phase of this span"));
         } else if ["proxy", "tls"].contains(&name) && self.won == 0 {
             return self.fail(&format!("{name} began without a connection"));
-        } else if name == "tcp" && self.won > 0 && !self.is_asked {
+        } else if ["tcp", "unix"].contains(&name) && self.won > 0 && !self.is_asked {
             return self.fail("an attempt to connect began after another had won");
         }
         self.is_asked |= name == "proxy";

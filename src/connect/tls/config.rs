@@ -179,7 +179,8 @@ impl Turn {
             // A new identity gets an empty session store, because the server may associate a session with the old
             // identity. The generation begins only at this point, because an identity that cannot be used does not
             // replace the earlier identity.
-            let loaded = base.with_identity(&identity)?;
+            // The next dial may get another identity.
+            let loaded = base.with_identity(&identity, Scope::Attempt)?;
             let generation = provider.generation().begin();
             **latest = Some((identity, Loaded { generation, ..loaded }));
         }
@@ -229,7 +230,7 @@ impl Shared {
         let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
         let loaded = self.loaded(config, Some(sessions));
         match &settings.identity {
-            ClientIdentity::Fixed(identity) => loaded.with_identity(identity),
+            ClientIdentity::Fixed(identity) => loaded.with_identity(identity, Scope::Host),
             ClientIdentity::None | ClientIdentity::Asked(_) => Ok(loaded),
         }
     }
@@ -278,13 +279,12 @@ impl TlsConfig {
 
 impl Loaded {
     /// Returns a configuration with the same trust settings and an empty session store, whose handshakes show this
-    /// identity.
-    fn with_identity(&self, identity: &Identity) -> Result<Self, DialError> {
+    /// identity. If the identity cannot be used, the error concerns `scope`.
+    fn with_identity(&self, identity: &Identity, scope: Scope) -> Result<Self, DialError> {
         let resolver = identity.resolver(self.config.crypto_provider()).map_err(|error| {
             let message =
                 "the client's identity cannot be used: give the private key of the first certificate";
-            // The function of the caller may return another identity for the next dial.
-            DialError::tls(message.into(), Scope::Attempt).because(error)
+            DialError::tls(message.into(), scope).because(error)
         })?;
         let mut config = ClientConfig::clone(&self.config);
         config.client_auth_cert_resolver = resolver;

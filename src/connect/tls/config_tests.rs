@@ -238,6 +238,18 @@ async fn a_server_that_hangs_up_is_no_failure_of_the_host() {
     assert_eq!((error.message(), error.concerns_host()), (text, false));
 }
 
+/// Each dial of the client fails in the same way.
+#[tokio::test]
+async fn a_fixed_identity_that_cannot_be_used_concerns_the_host() {
+    let authority = Authority::new();
+    let (chain, key) = (authority.issuer.pem(), KeyPair::generate().unwrap().serialize_pem());
+    let identity = ClientIdentity::Fixed(Identity::from_pem(format!("{chain}{key}")).unwrap());
+    let tls = Tls::new(TlsConfig { roots: vec![authority.root()], identity, ..TlsConfig::default() });
+    let error = tls.load().await.map(|_| ()).unwrap_err();
+    assert!(error.message().contains("the client's identity cannot be used"), "{error:?}");
+    assert!(error.concerns_host(), "{error:?}");
+}
+
 #[test]
 fn certificates_are_read_or_refused_when_given() {
     let authority = Authority::new();
