@@ -212,7 +212,7 @@ fn a_61_a_value_without_a_scheme_is_an_http_proxy_and_an_invalid_value_fails_the
         (format!("user:planted@{at}"), true),
         (format!("HTTP://{at}/"), true),
         (format!("http://{at}/path?planted"), true),
-        (format!("socks://{at}"), false),
+        (format!("ftp://{at}"), false),
         (format!("http:/{at}"), false),
         (format!("http://planted:planted@{at}:1:2"), false),
         ("http://planted:pl/anted@".to_owned() + &at.to_string(), false),

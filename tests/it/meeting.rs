@@ -146,7 +146,7 @@ mod over_a_socket {
         let on_other = SocketServer::echo(&other);
         let error = reserved.get("http://docker/").unix_socket(&other).send().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Request);
-        assert!(error.to_string().contains("by another proxy or unix socket"), "{error}");
+        assert!(error.to_string().contains("through another proxy or unix socket"), "{error}");
         assert_eq!(on_other.connections(), 0);
         for record in records.take() {
             assert_sums(&record);
