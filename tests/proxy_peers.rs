@@ -136,7 +136,7 @@ impl Place {
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return Some(child);
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(5));
         }
         // dante changes its user, which only root may do.
         let is_root = std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0);

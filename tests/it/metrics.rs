@@ -73,7 +73,7 @@ impl Resolve for Names {
     ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
         let name = name.to_owned();
         Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            let _ = tokio::time::timeout(Duration::from_millis(5), pending::<()>()).await;
             match &*name {
                 "a.test" => Ok(Answer::new([([127, 0, 0, 1], 0).into()])),
                 "none.test" => Ok(Answer::default()),
