@@ -40,7 +40,7 @@ pub(super) fn choose(
     choose_proxy(env, settings, method, uri, route, headers)
 }
 
-/// Returns how a request that may go through a proxy reaches its origin.
+/// Returns how a request reaches its origin if the client or the request names a proxy or a unix socket.
 #[cold]
 fn choose_proxy(
     env: &Environment,

@@ -6,7 +6,7 @@ use socket2::SockRef;
 use super::*;
 use crate::resolver::{Family, ResolveErrorKind};
 
-/// An attempt delay that no test waits for.
+/// A time between two attempts that is longer than any test takes.
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What a dial keeps outside its attempts.

@@ -71,8 +71,8 @@ impl TlsConfig {
             };
             return Ok(Arc::new(verifier?));
         }
-        // With given roots, the platform's verifier does not report a missing trust store. So this code first makes a
-        // verifier without the given roots.
+        // The platform's verifier reports a missing trust store only if the caller has given no roots. So this code first
+        // makes a verifier that has no given roots, to find out whether the trust store is missing.
         #[cfg(feature = "webpki-roots")]
         if !self.roots.is_empty() && PlatformVerifier::new(Arc::clone(provider)).is_err() {
             return self.webpki(self.with_mozilla()?, provider);
