@@ -124,6 +124,7 @@ impl BlackHole {
     }
 }
 
+/// A-71 of the list of attacks.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_others_end_when_one_has_won() {

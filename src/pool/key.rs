@@ -411,6 +411,7 @@ mod tests {
         }
     }
 
+    /// A-69 of the list of attacks.
     #[test]
     fn spellings_of_one_origin_are_one_route() {
         for other in ["http://h:80/x", "http://H/", "http://user:pass@h/", "http://h?q"] {

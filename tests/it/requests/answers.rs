@@ -539,7 +539,7 @@ async fn fields_are_handed_over_as_they_came() {
 }
 
 /// Without a policy that follows redirects, no status makes the client send another request, or send the credentials of the
-/// URL again. The first request had these credentials.
+/// URL again. The first request had these credentials. This is A-63 of the list of attacks.
 #[tokio::test]
 async fn every_status_is_the_callers_to_act_on() {
     let recorder = Recorder::answering(|request| {
