@@ -136,6 +136,13 @@ fn rule_37_a_warm_request_costs_what_it_may() {
             println!("an idle TLS connection: {each} bytes");
             assert!(each <= 8192, "{each} bytes for each idle TLS connection");
         }
+
+        // All counts hold without a subscriber. The same requests open and close their spans in a legal order.
+        support::order::check_all();
+        get().await;
+        whole().await;
+        stream(1).await;
+        assert!(support::order::seen() > 0);
     });
 }
 

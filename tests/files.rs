@@ -3,6 +3,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/order.rs"]
+mod order;
+
 use handclasp::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
@@ -15,6 +18,7 @@ fn one_thread() -> Runtime {
 /// has its own runtime and its own server.
 #[test]
 fn runtimes_that_are_gone_hold_no_files() {
+    order::check_all();
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let client = Client::new();
     let once = || {

@@ -15,6 +15,9 @@
 ))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/order.rs"]
+mod order;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -153,6 +156,7 @@ macro_rules! server {
 }
 
 fn builder() -> ClientBuilder {
+    order::check_all();
     Client::builder().timeout(PATIENCE)
 }
 

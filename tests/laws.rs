@@ -9,6 +9,8 @@
 
 #[path = "laws/modules.rs"]
 mod modules;
+#[path = "support/order.rs"]
+mod order;
 #[path = "support/plain.rs"]
 mod plain;
 #[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations)]
@@ -668,6 +670,28 @@ fn no_test_pauses_time_over_sockets() {
         tree::paused_tests(&format!("#[tokio::test] async fn one() {{ serve().await; }}\n{helper}")).len(),
         0
     );
+}
+
+/// The order of spans is checked in every test binary that has a client: its own code switches the checker on, or the
+/// servers of the kit do.
+#[test]
+fn every_binary_with_a_client_checks_the_order_of_spans() {
+    let is_unchecked = |text: &str| {
+        let has_client = text.contains("Client::");
+        let is_checked = ["mod support;", "mod plain;", "mod tls;", "order::check_all()"];
+        has_client && !is_checked.iter().any(|way| text.contains(way))
+    };
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "rs")).collect();
+    let wrong: Vec<_> =
+        files.iter().filter(|path| is_unchecked(&std::fs::read_to_string(path).unwrap())).collect();
+    assert!(
+        wrong.is_empty() && files.len() >= 20,
+        "of {} files these check no order: {wrong:?}",
+        files.len()
+    );
+    assert!(is_unchecked("let client = Client::new();") && !is_unchecked("mod support; Client::new()"));
 }
 
 /// A thousand requests start no task, because the request future does its own I/O.

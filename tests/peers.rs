@@ -5,6 +5,9 @@
 #![cfg(feature = "rustls")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/order.rs"]
+mod order;
+
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -178,6 +181,7 @@ impl Place {
     async fn check(&self, server: Option<Server>, name: &str) {
         let Some(_server) = server else { return };
         for (scheme, port) in [("http", self.plain), ("https", self.tls)] {
+            order::check_all();
             let client = Client::builder()
                 .add_root_certificate(Certificate::from_pem(self.ca.as_bytes()).unwrap())
                 .resolve("localhost", SocketAddr::from(([127, 0, 0, 1], 0)))

@@ -7,6 +7,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/order.rs"]
+mod order;
 #[path = "support/plain.rs"]
 mod plain;
 

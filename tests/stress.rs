@@ -21,6 +21,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/order.rs"]
+mod order;
 #[path = "support/random.rs"]
 mod random;
 
@@ -161,6 +163,7 @@ impl Round {
 
     /// Plays the round, and returns how many requests it began.
     fn play(self) -> usize {
+        order::check_all();
         STALL.store(0, Ordering::SeqCst);
         let server = Server::start();
         let mut builder = Client::builder()

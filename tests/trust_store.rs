@@ -7,6 +7,8 @@
 #![cfg(all(target_os = "linux", feature = "rustls", feature = "url"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/order.rs"]
+mod order;
 #[allow(
     dead_code,
     missing_debug_implementations,

@@ -33,6 +33,7 @@ struct Counts {
 
 impl Plain {
     pub(crate) fn start() -> Self {
+        super::order::check_all();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self { address: listener.local_addr().unwrap(), counts: Arc::default() };
         let counts = server.counts.clone();

@@ -232,6 +232,7 @@ pub struct Connected {
 
 impl TlsServer {
     pub async fn start(config: ServerConfig) -> Self {
+        super::order::check_all();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let (acceptor, all) = (TlsAcceptor::from(Arc::new(config)), Arc::clone(&seen));
