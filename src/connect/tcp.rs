@@ -373,7 +373,7 @@ impl<'a> Attempts<'a> {
         if let Some(at) = self.in_flight.iter().position(|one| one.number == number) {
             let one = self.in_flight.swap_remove(at);
             self.history().failed(one.peer, one.attempt.started(), time::now());
-            one.attempt.gave_way();
+            one.attempt.lost();
             self.failures.push(Failed { peer: one.peer, why: Why::GaveWay });
         }
     }
@@ -389,6 +389,7 @@ impl<'a> Attempts<'a> {
                     let now = time::now();
                     let took = now.saturating_duration_since(one.attempt.started());
                     self.note_winner(one.peer, took, now);
+                    self.in_flight.drain(..).for_each(|other| other.attempt.lost());
                     one.attempt.won();
                     return Some(Won { tcp, peer: one.peer, sent, took, seat: one.seat });
                 }

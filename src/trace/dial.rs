@@ -236,8 +236,8 @@ impl Drop for SetupPhase<'_> {
     }
 }
 
-/// One attempt to connect. Its outcome is `won`, `failed` or `gave way`. If the guard is dropped before the end, the
-/// outcome is `cancelled`.
+/// One attempt to connect. Its outcome is `won`, `lost` or `failed`. If the guard is dropped before the end, the outcome
+/// is `cancelled`.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     span: Span,
@@ -259,9 +259,9 @@ impl Attempt {
         self.finish("failed");
     }
 
-    /// Ends the attempt in favor of another address.
-    pub(crate) fn gave_way(mut self) {
-        self.finish("gave way");
+    /// Ends the attempt in favor of another address, which has connected or takes the attempt's place.
+    pub(crate) fn lost(mut self) {
+        self.finish("lost");
     }
 
     fn finish(&mut self, outcome: &'static str) {
