@@ -133,15 +133,6 @@ pub(crate) struct Bar {
 
 impl Display for Waterfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = |text: fn(&Row) -> &str| {
-            self.rows.iter().map(|row| width_of(text(row), SMALL)).fold(0.0, f64::max)
-        };
-        let mut frame = Frame {
-            left: PAD + longest(|row| &row.label).min(WIDTH / 3.0) + GAP,
-            right: WIDTH - PAD - longest(|row| &row.note).min(WIDTH / 4.0) - GAP,
-            top: 0.0,
-            bottom: 0.0,
-        };
         let all = || self.rows.iter().flat_map(|row| &row.bars);
         let tones = Tone::ALL.into_iter().filter(|tone| all().any(|bar| bar.tone == *tone));
         let legend: Vec<_> = tones.map(|tone| (tone, tone.name())).collect();
@@ -149,16 +140,24 @@ impl Display for Waterfall {
         if self.rows.is_empty() {
             return page.end(f);
         }
-        frame.top = page.bottom;
+        let end = all().map(|bar| bar.end.as_secs_f64()).fold(0.0, f64::max);
+        let axis = Axis::to(end, Scale::Linear, |seconds| round_time(Duration::from_secs_f64(seconds)));
+        let labels = self.rows.iter().map(|row| width_of(&row.label, SMALL)).fold(0.0, f64::max);
+        let left = PAD + labels.min(WIDTH / 3.0) + GAP;
+        // Each row has space for its note after its last bar.
+        let right = |row: &Row| {
+            let end = row.bars.iter().map(|bar| axis.part(bar.end.as_secs_f64())).fold(0.0, f64::max);
+            let space = WIDTH - PAD - GAP - width_of(&row.note, SMALL).min(WIDTH / 4.0) - left;
+            left + space / end.max(f64::MIN_POSITIVE)
+        };
+        let right = self.rows.iter().map(right).fold(WIDTH - PAD, f64::min);
+        let mut frame = Frame { left, right, top: page.bottom, bottom: page.bottom };
         let mut tops = Vec::new();
-        frame.bottom = frame.top;
         for row in &self.rows {
             let space = if row.begins_group && !tops.is_empty() { GAP } else { 0.0 };
             tops.push(frame.bottom + space);
             frame.bottom += space + ROW;
         }
-        let end = all().map(|bar| bar.end.as_secs_f64()).fold(0.0, f64::max);
-        let axis = Axis::to(end, Scale::Linear, |seconds| round_time(Duration::from_secs_f64(seconds)));
         page.grid_across(&frame, &axis);
         for (row, top) in self.rows.iter().zip(tops) {
             let middle = top + ROW / 2.0;
@@ -167,7 +166,7 @@ impl Display for Waterfall {
             for bar in &row.bars {
                 let at = |offset: Duration| frame.across(axis.part(offset.as_secs_f64()));
                 let (start, end) = (at(bar.start), at(bar.end).max(at(bar.start)));
-                last = last.max(end);
+                last = last.max(if bar.tone == Tone::Failed { end + MARK } else { end });
                 let inset = if bar.tone == Tone::Server { 11.0 } else { 4.0 };
                 page.bar(bar.tone, (start, top + inset), (end - start, ROW - 2.0 * inset), &bar.hint);
             }
@@ -449,7 +448,7 @@ impl Page {
 
     fn bar(&mut self, tone: Tone, (x, y): (f64, f64), (width, height): (f64, f64), hint: &str) {
         // A gap between bars shows where a phase ends. A short phase stays visible.
-        let least = if tone == Tone::Failed { 3.0 } else { 0.8 };
+        let least = if tone == Tone::Failed { MARK } else { 0.8 };
         let width = (width - (width * 0.15).min(0.8)).max(least);
         let (class, hint) = (tone.class(), Escaped(hint));
         self.put(format_args!(
@@ -603,6 +602,8 @@ const ROW: f64 = 26.0;
 const CHART: f64 = 240.0;
 /// Largest width of a bar of a chart.
 const WIDEST: f64 = 64.0;
+/// Width of the mark of a failure.
+const MARK: f64 = 3.0;
 const HEAD: f64 = 15.0;
 /// Width of bold text, as a part of the width of other text.
 const BOLD: f64 = 1.12;
@@ -731,7 +732,7 @@ mod tests {
         let bars = vec![bar(Tone::Tcp, 0, 1), bar(Tone::Wait, 1, 3_600_000), bar(Tone::Failed, 5, 5)];
         let rows = vec![Row { bars, ..Row::default() }];
         let svg = Waterfall { rows, ..Waterfall::default() }.to_string();
-        assert_eq!((of(&svg, Tone::Tcp, "width"), of(&svg, Tone::Failed, "width")), (vec![0.8], vec![3.0]));
+        assert_eq!((of(&svg, Tone::Tcp, "width"), of(&svg, Tone::Failed, "width")), (vec![0.8], vec![MARK]));
     }
 
     /// Returns the contrast of two colours as WCAG 2 defines it.
