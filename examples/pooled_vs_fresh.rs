@@ -278,8 +278,8 @@ fn mean(times: impl ExactSizeIterator<Item = Duration>) -> Duration {
 /// Writes a number of bytes: `100 bytes`, `1 KiB`.
 fn bytes(size: u64) -> String {
     match size {
-        1024..1_048_576 if size % 1024 == 0 => format!("{} KiB", size >> 10),
-        1_048_576.. if size % 1_048_576 == 0 => format!("{} MiB", size >> 20),
+        1024..1_048_576 if size.is_multiple_of(1024) => format!("{} KiB", size >> 10),
+        1_048_576.. if size.is_multiple_of(1_048_576) => format!("{} MiB", size >> 20),
         1 => "1 byte".into(),
         _ => format!("{size} bytes"),
     }

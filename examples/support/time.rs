@@ -25,9 +25,9 @@ fn parts(duration: Duration) -> (String, &'static str) {
     let (value, unit) = match nanos {
         0 => return ("0".into(), ""),
         // Each limit is the shortest duration that is rounded up to 1000 of a unit.
-        ..1_000 => return (nanos.to_string(), " ns"),
-        ..999_500 => (nanos as f64 / 1e3, " µs"),
-        ..999_500_000 => (nanos as f64 / 1e6, " ms"),
+        1..1_000 => return (nanos.to_string(), " ns"),
+        1_000..999_500 => (nanos as f64 / 1e3, " µs"),
+        999_500..999_500_000 => (nanos as f64 / 1e6, " ms"),
         _ => (duration.as_secs_f64(), " s"),
     };
     let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
@@ -36,10 +36,10 @@ fn parts(duration: Duration) -> (String, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn times_have_three_digits_and_a_unit_that_suits_them() {
+        use super::{Duration, round_time, time};
+
         for (nanos, text, round) in [
             (0, "0", "0"),
             (85, "85 ns", "85 ns"),
