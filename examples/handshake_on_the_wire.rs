@@ -100,7 +100,11 @@ fn run() -> Result<(), BoxError> {
         runtime.block_on(send(&client, there, arguments.requests))?;
         let took = begun.elapsed();
         client.pool().close_idle();
-        let arrivals = capture.until_quiet(3 * round_trip + QUIET);
+        let is_complete = |arrivals: &[Arrival]| is_complete(arrivals, arguments.requests);
+        let arrivals = capture.until_quiet(3 * round_trip + QUIET, is_complete);
+        if !is_complete(&arrivals) {
+            return Err("some packets were not captured, because the machine is busy: try again".into());
+        }
         let exchange = Exchange { port, begun, arrivals };
         exchange.print();
         let counted = exchange.count()?;
@@ -123,6 +127,15 @@ async fn send(client: &Client, server: SocketAddr, requests: usize) -> handclasp
         client.get(format!("http://{server}/hello")).send().await?.bytes().await?;
     }
     Ok(())
+}
+
+/// Whether these are all packets of this number of requests: each request has its response, and both sides have closed
+/// each connection.
+fn is_complete(arrivals: &[Arrival], requests: usize) -> bool {
+    let count = |is_of: fn(&Segment) -> bool| arrivals.iter().filter(|it| is_of(&it.segment)).count();
+    let opened = count(|it| it.flags.has(Flags::SYN | Flags::ACK));
+    let closed = count(|it| it.flags.has(Flags::FIN));
+    count(|it| it.content.starts_with(b"HTTP/")) >= requests && opened > 0 && closed >= 2 * opened
 }
 
 /// The packets of a part, in order of their arrival.

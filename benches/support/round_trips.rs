@@ -271,8 +271,8 @@ impl fmt::Display for Row {
             // Nothing is reused.
             return write!(f, "      -");
         }
-        let saved = 1.0 - self.pooled.as_secs_f64() / self.fresh.as_secs_f64();
-        write!(f, " {:>4.0} %", saved * 100.0)
+        let saved = 100.0 * (1.0 - self.pooled.as_secs_f64() / self.fresh.as_secs_f64());
+        if saved < 0.0 { f.write_str("   none") } else { write!(f, " {saved:>4.0} %") }
     }
 }
 
