@@ -185,6 +185,13 @@ fn the_example_of_phases_says_what_failed() {
     assert!(said.contains("the client could not connect") && !format!("{text}{said}").contains("hunter2"));
     let (code, _, said) = ask(&["--nonsense"]);
     assert!(code == Some(2) && said.contains("nonsense"), "{said}");
+    let (code, _, said) = ask(&["-n", "2"]);
+    assert!(code == Some(2) && said.contains("-n needs a URL"), "{said}");
+    let (code, text, said) = ask(&["no-url"]);
+    assert!(
+        code == Some(1) && text == "No request was sent.\n" && said.contains("no scheme"),
+        "{text}{said}"
+    );
     if !cfg!(feature = "har") {
         let (code, _, said) = ask(&["--har", "unused.har"]);
         assert!(code == Some(2) && said.contains("--har needs the feature har"), "{said}");

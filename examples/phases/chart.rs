@@ -291,6 +291,14 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_requests_fit_the_width() {
+        let many: Vec<_> = (0..1000).map(|start| exchange(1, start, 1)).collect();
+        let text = waterfall(&many, false);
+        assert!(text.contains("\n1000 GET / "), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
+
+    #[test]
     fn names_cannot_change_the_terminal_and_colours_end() {
         let mut long = exchange(1, 0, 10);
         long.name = format!("GET /\x1b[31m{}", "x".repeat(100));

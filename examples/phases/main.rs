@@ -127,6 +127,9 @@ impl Arguments {
                 other => return Err(other.unexpected()),
             }
         }
+        if read.urls.is_empty() && read.repeat != 1 {
+            return Err("-n needs a URL".into());
+        }
         if read.har.is_some() && !cfg!(feature = "har") {
             return Err("--har needs the feature har: cargo run --features har --example phases".into());
         }
