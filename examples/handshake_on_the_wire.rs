@@ -6,16 +6,17 @@
 //! example needs Linux. The example makes a network namespace and a link with a round-trip time. Where this is not
 //! allowed, the capability CAP_NET_RAW is enough, and the packets stay on the loopback device.
 
-use std::error::Error;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use handclasp::{Client, ClientBuilder};
+use handclasp::{BoxError, Client, ClientBuilder};
 
 use self::capture::{Arrival, Capture};
 use self::link::{HERE, Link, NEEDS, THERE};
 use self::packet::{Flags, Segment};
+use self::terminal::{plural, say};
+use self::time::{round_time, time};
 
 #[path = "support/capture.rs"]
 mod capture;
@@ -25,6 +26,10 @@ mod link;
 mod packet;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/terminal.rs"]
+mod terminal;
+#[path = "support/time.rs"]
+mod time;
 
 /// Requests that are sent, captured and counted.
 struct Part {
@@ -48,8 +53,16 @@ const PARTS: &[Part] = &[
     },
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    terminal::status(run())
+}
+
+fn run() -> Result<(), BoxError> {
     let arguments = Arguments::read()?;
+    if arguments.wants_help {
+        terminal::write(format_args!("{HELP}"));
+        return Ok(());
+    }
     let link = Link::enter();
     let address = if link.is_ok() { HERE } else { Ipv4Addr::LOCALHOST };
     let server = server::Server::start_at(address, None)?;
@@ -57,48 +70,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     let capture = match (Capture::start(port), &link) {
         (Ok(capture), _) => capture,
         (Err(error), Err(reason)) => {
-            println!("This example needs a network namespace of its own, or CAP_NET_RAW.");
-            println!("- {reason}:\n  it needs {NEEDS}.");
-            println!("- A packet socket cannot be opened: {error}.");
-            return Ok(());
+            let needs = "this example needs a network namespace of its own, or CAP_NET_RAW";
+            return Err(format!(
+                "{needs}:\n- {reason}:\n  it needs {NEEDS}\n- a packet socket cannot be opened: {error}"
+            )
+            .into());
         }
         (Err(error), Ok(_)) => return Err(error.into()),
     };
     let round_trip = match &link {
         Ok(link) => {
             link.set_round_trip(arguments.round_trip);
-            println!("Packets cross a link with a round-trip time of {:?}.", arguments.round_trip);
+            say!("Packets cross a link with a round-trip time of {}.", round_time(arguments.round_trip));
             arguments.round_trip
         }
         Err(_) => {
-            println!("Packets stay on the loopback device, because no namespace can be made here.");
+            say!("Packets stay on the loopback device, because no namespace can be made here.");
             Duration::ZERO
         }
     };
-    println!("Each time is when the packet arrived, after the first request began.");
+    say!("Each time is when the packet arrived, after the first request began.");
     let there = SocketAddr::new(if link.is_ok() { THERE } else { address }.into(), port);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut summary = Vec::new();
     for (part, number) in PARTS.iter().zip(1..) {
-        println!("\n{number}. {}, {}\n", plural(arguments.requests, "request"), part.title);
+        say!("\n{number}. {}, {}\n", plural(arguments.requests, "request"), part.title);
         let client = (part.settings)(Client::builder()).build()?;
         let begun = Instant::now();
         runtime.block_on(send(&client, there, arguments.requests))?;
         let took = begun.elapsed();
         client.pool().close_idle();
-        let arrivals = capture.until_quiet(3 * round_trip + QUIET);
+        let is_complete = |arrivals: &[Arrival]| is_complete(arrivals, arguments.requests);
+        let arrivals = capture.until_quiet(3 * round_trip + QUIET, is_complete);
+        if !is_complete(&arrivals) {
+            return Err("some packets were not captured, because the machine is busy: try again".into());
+        }
         let exchange = Exchange { port, begun, arrivals };
         exchange.print();
         let counted = exchange.count()?;
-        println!("\nchecked: {counted}");
+        say!("\nchecked: {counted}");
         summary.push((part.name, exchange.arrivals.len(), counted, took));
     }
-    println!("\n                     connections  packets  with content  round trips       time");
+    say!("\n                     connections  packets  with content  round trips      time");
     for (name, packets, counted, took) in summary {
         let Counted { connections, with_content, round_trips } = counted;
-        println!(
-            "{name:<19}  {connections:>11}  {packets:>7}  {with_content:>12}  {round_trips:>11}  {:>6.1} ms",
-            took.as_secs_f64() * 1e3
+        say!(
+            "{name:<19}  {connections:>11}  {packets:>7}  {with_content:>12}  {round_trips:>11}  {:>8}",
+            time(took)
         );
     }
     Ok(())
@@ -109,6 +127,15 @@ async fn send(client: &Client, server: SocketAddr, requests: usize) -> handclasp
         client.get(format!("http://{server}/hello")).send().await?.bytes().await?;
     }
     Ok(())
+}
+
+/// Whether these are all packets of this number of requests: each request has its response, and both sides have closed
+/// each connection.
+fn is_complete(arrivals: &[Arrival], requests: usize) -> bool {
+    let count = |is_of: fn(&Segment) -> bool| arrivals.iter().filter(|it| is_of(&it.segment)).count();
+    let opened = count(|it| it.flags.has(Flags::SYN | Flags::ACK));
+    let closed = count(|it| it.flags.has(Flags::FIN));
+    count(|it| it.content.starts_with(b"HTTP/")) >= requests && opened > 0 && closed >= 2 * opened
 }
 
 /// The packets of a part, in order of their arrival.
@@ -162,10 +189,10 @@ impl Exchange {
 
     /// Prints a line for each packet of each connection, with an arrow to the side at which the packet arrived.
     fn print(&self) {
-        println!("   time, ms  client             server     seq     ack  length");
+        say!("   time, ms  client             server     seq     ack  length");
         for (client, nth) in self.clients().into_iter().zip(0..) {
             if nth > 0 {
-                println!();
+                say!();
             }
             let mut origin = Origin::default();
             for arrival in self.of(client) {
@@ -199,7 +226,7 @@ impl Exchange {
             segment.content.len(),
             first_line(&segment.content),
         );
-        println!("{}", line.trim_end());
+        say!("{}", line.trim_end());
     }
 
     /// Checks each handshake, and counts connections, packets and round trips.
@@ -239,31 +266,34 @@ impl Exchange {
     }
 }
 
-fn plural(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
-/// Returns the first line of the content, as far as there is room for it.
+/// Returns the words of the first line for which there is room.
 fn first_line(content: &[u8]) -> String {
     let line = content.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    line.iter().take(15).map(|byte| if byte.is_ascii_graphic() { *byte as char } else { ' ' }).collect()
+    let line: String =
+        line.iter().map(|byte| if byte.is_ascii_graphic() { *byte as char } else { ' ' }).collect();
+    match line.get(..=ROOM).and_then(|start| start.rfind(' ')) {
+        Some(end) => line[..end].to_owned(),
+        None => line.chars().take(ROOM).collect(),
+    }
 }
 
 struct Arguments {
     requests: usize,
     round_trip: Duration,
+    wants_help: bool,
 }
 
 impl Arguments {
     fn read() -> Result<Self, lexopt::Error> {
         use lexopt::prelude::{Long, Short, ValueExt};
 
-        let mut read = Self { requests: 3, round_trip: Duration::from_millis(20) };
+        let mut read = Self { requests: 3, round_trip: Duration::from_millis(20), wants_help: false };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
                 Short('n') => read.requests = parser.value()?.parse_with(at_least_one)?,
                 Long("rtt") => read.round_trip = Duration::from_millis(parser.value()?.parse()?),
+                Short('h') | Long("help") => read.wants_help = true,
                 other => return Err(other.unexpected()),
             }
         }
@@ -271,12 +301,27 @@ impl Arguments {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, io::Error> {
-    match text.parse() {
-        Ok(number @ 1..) => Ok(number),
-        _ => Err(io::Error::other("the number of requests is at least 1")),
-    }
+fn at_least_one(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("give a number above 0")
 }
 
 /// Time without packets after which an exchange is over, in addition to round trips.
 const QUIET: Duration = Duration::from_millis(100);
+/// Columns for the content of a packet.
+const ROOM: usize = 15;
+
+const HELP: &str = "\
+handshake_on_the_wire [OPTIONS]
+
+Captures the packets of a few requests to a server of this example, and prints
+them: on new connections, on one kept connection, and on new connections whose
+third packet carries the request.
+
+  -n N           number of requests of each part (default 3)
+      --rtt MS   round-trip time of the link to the server (default 20)
+  -h, --help     prints this text
+
+The example needs Linux. It makes a network namespace and a link, for which root
+or a user namespace is enough. Otherwise it captures the packets of the loopback
+device, which needs the capability CAP_NET_RAW.
+";

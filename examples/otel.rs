@@ -6,9 +6,9 @@
 //!
 //! Run the example by `cargo run --release --example otel --features otel`.
 
-use std::error::Error;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use handclasp::{Answer, BoxError, Client, ExchangeRecord, Family, HeaderMap, Resolve, opentelemetry_0_33};
@@ -26,13 +26,23 @@ use tracing_subscriber::registry::Registry;
 
 #[path = "support/printer.rs"]
 mod printer;
+#[path = "support/terminal.rs"]
+mod terminal;
 #[path = "support/traced.rs"]
 mod traced;
 
 use printer::Printer;
+use terminal::say;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    terminal::status(run().await)
+}
+
+async fn run() -> Result<(), BoxError> {
+    if !terminal::is_to_run(HELP)? {
+        return Ok(());
+    }
     let server = traced::start().await?;
 
     // A program has its own exporters here, for example those of the crate opentelemetry-otlp.
@@ -55,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .on_exchange(print_attempt)
         .build()?;
 
-    println!("Each attempt, and the traceparent that the server got:\n");
+    say!("Each attempt, and the traceparent that the server got:\n");
     let origin = format!("http://shop.example:{}", server.port());
     let order = async {
         let missing = client.get(format!("{origin}/none"));
@@ -65,9 +75,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     order.instrument(tracing::info_span!("order")).await?;
 
-    println!("\nThe spans, one tree for each trace:");
+    say!("\nThe spans, one tree for each trace:");
     spans.shutdown()?;
-    println!("\nThe metrics, without the attributes that are the same everywhere:");
+    say!("\nThe metrics, without the attributes that are the same everywhere:");
     meters.shutdown()?;
     Ok(())
 }
@@ -77,7 +87,7 @@ fn print_attempt(record: &ExchangeRecord) {
     let status = record.status().map_or(0, |status| status.as_u16());
     let echoed = record.response_headers().and_then(|fields| fields.get("x-traceparent"));
     let echoed = echoed.and_then(|value| value.to_str().ok()).unwrap_or("none");
-    println!("{} {:<11} {status}  {echoed}", record.method(), record.uri().path());
+    say!("{} {:<11} {status}  {echoed}", record.method(), record.uri().path());
 }
 
 /// The header fields of an attempt, to which a propagator adds its fields.
@@ -102,3 +112,11 @@ impl Resolve for Loopback {
         })
     }
 }
+
+const HELP: &str = "\
+otel
+
+Sends two requests, one of which is redirected, and prints what an exporter of
+OpenTelemetry gets: the spans, and the metrics. Each attempt has a traceparent
+of its own.
+";

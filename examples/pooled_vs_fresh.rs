@@ -4,15 +4,16 @@
 //! Run the example by `cargo run --release --example pooled_vs_fresh -- [URL] [OPTIONS]`. Without a URL, the requests
 //! go to a server of the example, over http and https. `--help` lists the options.
 
-use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use handclasp::{Client, ClientBuilder, Timings};
+use handclasp::{BoxError, Client, ClientBuilder, Timings};
 
 use self::arguments::Arguments;
 use self::link::{HERE, Link, NEEDS, THERE};
-use self::svg::{Bar, Row, Tone, Waterfall, time};
+use self::svg::{Bar, Row, Tone, Waterfall, round_time, time};
+use self::terminal::{plural, say};
 
 #[path = "support/pooled_vs_fresh.rs"]
 mod arguments;
@@ -22,21 +23,20 @@ mod link;
 mod server;
 #[path = "support/svg.rs"]
 mod svg;
+#[path = "support/terminal.rs"]
+mod terminal;
 #[cfg(feature = "rustls")]
 #[path = "support/tls.rs"]
 mod tls;
 
-fn main() {
-    if let Err(error) = compare() {
-        eprintln!("pooled_vs_fresh: {error}");
-        std::process::exit(1);
-    }
+fn main() -> ExitCode {
+    terminal::status(compare())
 }
 
-fn compare() -> Result<(), Box<dyn Error>> {
+fn compare() -> Result<(), BoxError> {
     let arguments = Arguments::read()?;
     if arguments.wants_help {
-        print!("{}", arguments::HELP);
+        terminal::write(format_args!("{}", arguments::HELP));
         return Ok(());
     }
     // This step comes before the runtime and its threads, because the program runs again in a namespace.
@@ -52,18 +52,19 @@ fn compare() -> Result<(), Box<dyn Error>> {
     runtime.block_on(run(&arguments, link.is_some()))
 }
 
-async fn run(arguments: &Arguments, has_link: bool) -> Result<(), Box<dyn Error>> {
-    let requests = arguments.requests;
+async fn run(arguments: &Arguments, has_link: bool) -> Result<(), BoxError> {
+    let requests = plural(arguments.requests, "request");
     let sent = match &arguments.url {
-        Some(url) => format!("{requests} requests for {}", without_secrets(url)),
-        None => format!("{requests} requests for {} bytes each", arguments.body),
+        Some(url) => format!("{requests} for {}", without_secrets(url)),
+        None => format!("{requests} for {}", bytes(arguments.body)),
     };
     let over = match arguments.round_trip {
-        Some(round_trip) => format!(", over a round trip of {}", time(round_trip)),
+        Some(round_trip) => format!(", over a round trip of {}", round_time(round_trip)),
         None => String::new(),
     };
-    println!("{sent}, one after another{over}\n");
-    println!("scheme  connections     total    median   slowest       TCP       TLS  opened");
+    let requests = arguments.requests;
+    say!("{sent}, one after another{over}\n");
+    say!("scheme  connections     total    median   slowest       TCP       TLS  opened");
     let mut comparisons = Vec::new();
     if let Some(url) = &arguments.url {
         let scheme = url.split(':').next().unwrap_or_default();
@@ -84,13 +85,14 @@ async fn run(arguments: &Arguments, has_link: bool) -> Result<(), Box<dyn Error>
             comparisons.push(Comparison::measure("https", &url, builder, requests).await?);
         }
     }
-    if let Some(file) = &arguments.svg {
-        std::fs::write(file, picture(&comparisons, &sent, &over))?;
-        println!("\nThe picture is in {}.", file.display());
-    }
     comparisons.iter().for_each(Comparison::print_break_even);
+    if let Some(file) = &arguments.svg {
+        let written = std::fs::write(file, picture(&comparisons, &sent, &over));
+        written.map_err(|error| format!("{}: {error}", file.display()))?;
+        say!("\nThe picture is in {}.", file.display());
+    }
     if arguments.url.is_none() && !has_link {
-        println!("\nOn one machine a round trip takes no time. On Linux, --rtt 50 makes it 50 ms.");
+        say!("\nOn one machine a round trip takes no time. On Linux, --rtt 50 makes it 50 ms.");
     }
     Ok(())
 }
@@ -114,7 +116,7 @@ impl Comparison {
         url: &str,
         builder: impl Fn() -> ClientBuilder,
         requests: usize,
-    ) -> Result<Self, Box<dyn Error>> {
+    ) -> Result<Self, BoxError> {
         let pooled = Run::measure(scheme, "kept", url, &builder().build()?, requests).await?;
         // With no idle connection in the pool, each request opens a connection of its own.
         let client = builder().max_idle_per_host(0).build()?;
@@ -128,24 +130,24 @@ impl Comparison {
         let fresh = mean(self.fresh.requests.iter().map(|(_, timings)| timings.total));
         let reused = self.pooled.requests.iter().filter(|(_, timings)| handshake_of(timings).is_none());
         let reused: Vec<Duration> = reused.map(|(_, timings)| timings.total).collect();
-        println!();
+        say!();
         if reused.is_empty() {
-            println!("{}: no request reused a connection, so that there is nothing to compare.", self.scheme);
+            say!("{}: no request reused a connection, so that there is nothing to compare.", self.scheme);
             return;
         }
         let reused = mean(reused.into_iter());
         let (scheme, shown) = (&self.scheme, [handshake, reused].map(time));
-        println!("{scheme}: a handshake takes {}, and a request without it {}.", shown[0], shown[1]);
+        say!("{scheme}: a handshake takes {}, and a request without it {}.", shown[0], shown[1]);
         let ahead = self.pooled.ahead_of(&self.fresh);
         match ahead {
-            Some(request) => println!("Break-even: the kept connection is ahead from request {request} on."),
-            None => println!("Break-even: the kept connection was not ahead at the end."),
+            Some(request) => say!("Break-even: the kept connection is ahead from request {request} on."),
+            None => say!("Break-even: the kept connection was not ahead at the end. Send more requests."),
         }
-        println!("  requests       kept        new   saved   (by the mean times above)");
+        say!("  requests       kept        new   saved   (by the mean times above)");
         for requests in [1, 2, 5, 10, 100, 1000] {
             let (kept, new) = (fresh + reused * (requests - 1), fresh * requests);
             let saved = 100.0 * (1.0 - kept.as_secs_f64() / new.as_secs_f64().max(f64::MIN_POSITIVE));
-            println!("  {requests:>8}  {:>9}  {:>9}   {saved:>3.0} %", time(kept), time(new));
+            say!("  {requests:>8}  {:>9}  {:>9}   {saved:>3.0} %", time(kept), time(new));
         }
     }
 }
@@ -157,7 +159,7 @@ impl Run {
         url: &str,
         client: &Client,
         number: usize,
-    ) -> Result<Self, Box<dyn Error>> {
+    ) -> Result<Self, BoxError> {
         let mut requests = Vec::with_capacity(number);
         let begun = Instant::now();
         for _ in 0..number {
@@ -173,7 +175,7 @@ impl Run {
             let times: Vec<_> = run.requests.iter().filter_map(|(_, timings)| of(timings)).collect();
             if times.is_empty() { "-".to_owned() } else { time(mean(times.into_iter())) }
         };
-        println!(
+        say!(
             "{scheme:<6}  {connections:<11}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>6}",
             time(run.total()),
             time(totals[totals.len() / 2]),
@@ -205,7 +207,13 @@ impl Run {
     fn row(&self, label: String) -> Row {
         let bars =
             self.requests.iter().zip(1..).flat_map(|((start, timings), nth)| bars(*start, timings, nth));
-        Row { label, note: time(self.total()), bars: bars.collect() }
+        Row { label, note: time(self.total()), bars: bars.collect(), ..Row::default() }
+    }
+
+    /// Returns how much less time this run took than `other`, or `None` if it took as long or longer.
+    fn saved(&self, other: &Self) -> Option<String> {
+        let saved = 100.0 * (1.0 - self.total().as_secs_f64() / other.total().as_secs_f64());
+        (saved >= 0.5).then(|| format!("{saved:.0} % less"))
     }
 }
 
@@ -238,8 +246,11 @@ fn bars(start: Duration, timings: &Timings, nth: usize) -> Vec<Bar> {
 
 fn picture(comparisons: &[Comparison], sent: &str, over: &str) -> String {
     let rows = comparisons.iter().flat_map(|comparison| {
-        let label = |connections: &str| format!("{}, {connections}", comparison.scheme);
-        [comparison.fresh.row(label("new connections")), comparison.pooled.row(label("one kept"))]
+        let Comparison { scheme, pooled, fresh } = comparison;
+        let label = |connections: &str| format!("{scheme}, {connections}");
+        let (new, kept) = (fresh.row(label("new connections")), pooled.row(label("one kept")));
+        let saved = pooled.saved(fresh).map(|saved| format!("{}, {saved}", kept.note));
+        [Row { begins_group: true, ..new }, Row { note: saved.unwrap_or(kept.note), ..kept }]
     });
     let waterfall = Waterfall {
         title: "Where the time goes: a new connection for each request, and one kept connection".into(),
@@ -262,6 +273,16 @@ fn handshake(timings: &Timings) -> Duration {
 fn mean(times: impl ExactSizeIterator<Item = Duration>) -> Duration {
     let number = u32::try_from(times.len()).unwrap_or(u32::MAX).max(1);
     times.sum::<Duration>() / number
+}
+
+/// Writes a number of bytes: `100 bytes`, `1 KiB`.
+fn bytes(size: u64) -> String {
+    match size {
+        1024..1_048_576 if size.is_multiple_of(1024) => format!("{} KiB", size >> 10),
+        1_048_576.. if size.is_multiple_of(1_048_576) => format!("{} MiB", size >> 20),
+        1 => "1 byte".into(),
+        _ => format!("{size} bytes"),
+    }
 }
 
 /// Returns the URL without its user information and its query, which may have secrets.

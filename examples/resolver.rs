@@ -4,16 +4,20 @@
 //! Run the example by `cargo run --release --example resolver`.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use handclasp::{Answer, BoxError, Client, Family, Resolve};
 
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use terminal::say;
 
 /// Future of a lookup, as the trait [`Resolve`] has it.
 type Lookup = Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
@@ -97,22 +101,26 @@ fn random() -> u32 {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    terminal::status(run().await)
+}
+
+async fn run() -> Result<(), BoxError> {
+    if !terminal::is_to_run(HELP)? {
+        return Ok(());
+    }
     let server = server::Server::start(None)?;
     let port = server.address().port();
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
 
-    println!("A table of services:");
+    say!("A table of services:\n");
     let table = Table(HashMap::from([("orders.internal", vec![address(port)])]));
     let client = Client::builder().dns_resolver(table).build()?;
-    let response = client.get("http://orders.internal/hello").send().await?;
-    println!("  http://orders.internal/hello came from {:?}", response.connection().peer_addr());
-    let failed = client.get("http://unknown.internal/").send().await;
-    println!("  http://unknown.internal/: {}", failed.err().map_or(String::new(), |error| error.to_string()));
+    show(&client, "http://orders.internal/hello").await;
+    show(&client, "http://unknown.internal/hello").await;
 
-    println!(
-        "SRV records. No server listens at the port of the first record, so that the second record is used:"
-    );
+    say!("\nSRV records. No server listens at the port of the first record, so that the");
+    say!("second record is used. A host without SRV records has the port of its URL:\n");
     let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let record =
         |priority, port, target| Srv { priority, weight: 1, port, target, ttl: Duration::from_secs(30) };
@@ -126,9 +134,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ])),
     };
     let client = Client::builder().dns_resolver(services).build()?;
-    let response = client.get("http://shop.internal/hello").send().await?;
-    println!("  http://shop.internal/hello came from {:?}", response.connection().peer_addr());
-    let response = client.get(format!("http://plain.internal:{port}/hello")).send().await?;
-    println!("  a host without SRV records came from {:?}", response.connection().peer_addr());
+    show(&client, "http://shop.internal/hello").await;
+    show(&client, &format!("http://plain.internal:{port}/hello")).await;
     Ok(())
 }
+
+/// Fetches a URL, and prints which server answered.
+async fn show(client: &Client, url: &str) {
+    say!("  {url}");
+    match client.get(url).send().await {
+        Ok(response) => match response.connection().peer_addr() {
+            Some(server) => say!("    {} from {server}", response.status()),
+            None => say!("    {}", response.status()),
+        },
+        Err(error) => say!("    {}", error.without_url()),
+    }
+}
+
+const HELP: &str = "\
+resolver
+
+Looks names up by two resolvers: one reads a table of services, and the other
+reads SRV records, whose ports differ from the ports of the URLs.
+";

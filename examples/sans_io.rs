@@ -3,18 +3,30 @@
 //!
 //! Run the example by `cargo run --release --example sans_io`.
 
-use std::error::Error;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::ExitCode;
 
 use bytes::BytesMut;
+use handclasp::BoxError;
 use handclasp::codec::{BodyLength, Event, Limits, Machine, RequestHead, Target, Verdict};
 use http::{HeaderMap, Method};
 
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/terminal.rs"]
+mod terminal;
 
-fn main() -> Result<(), Box<dyn Error>> {
+use terminal::say;
+
+fn main() -> ExitCode {
+    terminal::status(run())
+}
+
+fn run() -> Result<(), BoxError> {
+    if !terminal::is_to_run(HELP)? {
+        return Ok(());
+    }
     let server = server::Server::start(None)?;
     let mut stream = TcpStream::connect(server.address())?;
     let host = server.address().to_string();
@@ -26,17 +38,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         (Method::POST, "/echo", "one handshake, many requests\n"),
         (Method::GET, "/hello", ""),
     ] {
-        println!("{method} {path}");
+        say!("{method} {path}");
         let headers = HeaderMap::new();
         let mut head = RequestHead::new(&method, Target::Origin(path), Some(host.as_bytes()), &headers);
         if !body.is_empty() {
             head.body = BodyLength::Known(body.len() as u64);
         }
         match exchange(&mut stream, &mut received, &head, body)? {
-            Verdict::Reuse => println!("  verdict: the connection can be reused\n"),
+            Verdict::Reuse => say!("  verdict: the connection can be reused\n"),
             Verdict::Close(reasons) => {
                 for reason in reasons.iter() {
-                    println!("  verdict: the connection has to be closed: {}", reason.explain());
+                    say!("  verdict: the connection has to be closed: {}", reason.explain());
                 }
                 break;
             }
@@ -53,7 +65,7 @@ fn exchange(
     received: &mut BytesMut,
     head: &RequestHead<'_>,
     body: &str,
-) -> Result<Verdict, Box<dyn Error>> {
+) -> Result<Verdict, BoxError> {
     let mut machine = Machine::new(Limits::default());
     let mut out = BytesMut::new();
     machine.encode_head(head, &mut out)?;
@@ -62,7 +74,7 @@ fn exchange(
     out.extend_from_slice(after);
     machine.encode_end(None, &mut out)?;
     stream.write_all(&out)?;
-    println!("  sent: {} bytes", out.len());
+    say!("  sent: {} bytes", out.len());
 
     let mut chunk = [0; 16 * 1024];
     let mut is_closed = false;
@@ -70,17 +82,17 @@ fn exchange(
         let event = if is_closed { machine.decode_eof(received)? } else { machine.decode(received)? };
         match event {
             Some(Event::Head(head)) => {
-                println!("  head: {} {:?}, {} fields", head.status, head.version, head.headers().len());
+                say!("  head: {} {:?}, {} fields", head.status, head.version, head.headers().len());
                 if let Some(framing) = machine.framing() {
-                    println!("        framing of the body: {framing:?}");
+                    say!("        framing of the body: {framing:?}");
                 }
             }
-            Some(Event::Data(data)) => println!("  data: {} bytes", data.len()),
+            Some(Event::Data(data)) => say!("  data: {} bytes", data.len()),
             Some(Event::End) => {
-                println!("  end");
+                say!("  end");
                 return Ok(machine.verdict(received.len()));
             }
-            Some(other) => println!("  {other:?}"),
+            Some(other) => say!("  {other:?}"),
             None => {
                 let length = stream.read(&mut chunk)?;
                 is_closed = length == 0;
@@ -89,3 +101,10 @@ fn exchange(
         }
     }
 }
+
+const HELP: &str = "\
+sans_io
+
+Sends three requests over one blocking socket, by the HTTP/1.1 codec alone, and
+prints what the codec makes of the bytes.
+";

@@ -4,6 +4,7 @@
 //! Run the example by `cargo run --release --example tower --features tower`.
 
 use std::future::{Ready, ready};
+use std::process::ExitCode;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,9 +20,22 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 #[path = "support/endpoint.rs"]
 mod endpoint;
+#[path = "support/terminal.rs"]
+mod terminal;
+#[path = "support/time.rs"]
+mod time;
+
+use terminal::say;
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
+async fn main() -> ExitCode {
+    terminal::status(run().await)
+}
+
+async fn run() -> Result<(), BoxError> {
+    if !terminal::is_to_run(HELP)? {
+        return Ok(());
+    }
     // Each endpoint has a client of its own. All clients have the same URLs, and each client sends the requests to the
     // address of its endpoint.
     let mut endpoints = Vec::new();
@@ -55,17 +69,16 @@ async fn main() -> Result<(), BoxError> {
         order?;
     }
 
-    println!("300 requests, at most 8 at a time:\n");
+    say!("300 requests, at most 8 at a time:\n");
     let mut sent = 0;
     for (number, (delay, Endpoint(client))) in (1..).zip(&endpoints) {
         let total = client.pool().stats().total;
         let (requests, opened) = (total.requests, total.opened);
-        println!(
-            "  endpoint {number} answers after {delay:>4.0?}: {requests:>3} requests on {opened} connections"
-        );
+        let delay = time::round_time(*delay);
+        say!("  endpoint {number} answers after {delay:>5}: {requests:>3} requests on {opened} connections");
         sent += requests;
     }
-    println!(
+    say!(
         "\nAll requests got 200 in the end.\n{} answers were 503, and their requests were sent again.",
         sent - 300
     );
@@ -74,10 +87,17 @@ async fn main() -> Result<(), BoxError> {
     let hasty = ServiceBuilder::new().timeout(Duration::from_millis(100)).service(service.clone());
     let request = Request::get("http://orders.internal/stuck").body(Body::empty())?;
     if let Err(error) = hasty.oneshot(request).await {
-        println!("A request that gets no answer within 100 ms fails: {error}.");
+        say!("A request that gets no answer within 100 ms fails: {error}.");
     }
     Ok(())
 }
+
+const HELP: &str = "\
+tower
+
+Sends 300 requests to three servers of the example, through layers of tower: a
+timeout, a limit on requests at a time, a retry of 503, and a balancer.
+";
 
 /// The client of one endpoint. The load is the number of requests that have a connection or wait for one.
 ///

@@ -16,12 +16,20 @@ mod svg;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Runs an example and returns what it prints. All lines fit into 80 columns.
+/// Runs an example and returns what it prints.
 fn run(program: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    narrow(output.stdout)
+}
+
+/// Checks that all lines fit into 80 columns and end without spaces, and that nothing is coloured.
+#[track_caller]
+fn narrow(text: Vec<u8>) -> String {
+    let text = String::from_utf8(text).unwrap();
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80 && line == line.trim_end() && !line.contains('\x1b'), "{line:?}");
+    }
     text
 }
 
@@ -78,8 +86,8 @@ fn the_example_of_pooling_refuses_options_that_do_not_fit() {
     let program = support::example::build("pooled_vs_fresh");
     for (arguments, reason) in [
         (&["http://127.0.0.1:9/", "--body", "1k"][..], "--body and --rtt"),
-        (&["-n", "0"], "at least 1"),
-        (&["--body", "1x"], "is no size"),
+        (&["-n", "0"], "above 0"),
+        (&["--body", "1x"], "give a size"),
         (&["--nonsense"], "nonsense"),
     ] {
         let output = Command::new(&program).args(arguments).stdin(Stdio::null()).output().unwrap();
@@ -91,11 +99,16 @@ fn the_example_of_pooling_refuses_options_that_do_not_fit() {
 /// New connections have a handshake each, and a kept connection has one. The example itself checks that ack is seq + 1.
 #[test]
 fn the_example_on_the_wire_counts_handshakes() {
-    let text = run(&support::example::build("handshake_on_the_wire"), &["-n", "4", "--rtt", "6"]);
-    if text.contains("This example needs") {
-        println!("skipped: {text}");
+    let program = support::example::build("handshake_on_the_wire");
+    let output =
+        Command::new(&program).args(["-n", "4", "--rtt", "6"]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    if output.status.code() == Some(1) && said.contains("this example needs") {
+        println!("skipped: {said}");
         return;
     }
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    let text = narrow(output.stdout);
     let parts: Vec<&str> = text.split("\nchecked: ").collect();
     let count = |part: &str, flags: &str| {
         let packets = part.lines().filter(|line| line.contains(['▶', '◀']));
@@ -167,13 +180,57 @@ fn the_example_of_phases_says_what_failed() {
     };
     let (code, text, said) = ask(&[&format!("http://user:hunter2@{closed}/")]);
     assert_eq!(code, Some(1), "{text}{said}");
-    assert!(text.contains("no connection\n  1 GET /") && text.contains("in the phase TCP"), "{text}");
+    assert!(text.contains("\n  1 GET /") && text.contains("in the phase TCP"), "{text}");
+    assert!(text.contains(&format!("no connection to http://{closed}\n")), "{text}");
     assert!(said.contains("the client could not connect") && !format!("{text}{said}").contains("hunter2"));
     let (code, _, said) = ask(&["--nonsense"]);
     assert!(code == Some(2) && said.contains("nonsense"), "{said}");
+    let (code, _, said) = ask(&["-n", "2"]);
+    assert!(code == Some(2) && said.contains("-n needs a URL"), "{said}");
+    let (code, text, said) = ask(&["no-url"]);
+    assert!(
+        code == Some(1) && text == "No request was sent.\n" && said.contains("no scheme"),
+        "{text}{said}"
+    );
     if !cfg!(feature = "har") {
         let (code, _, said) = ask(&["--har", "unused.har"]);
         assert!(code == Some(2) && said.contains("--har needs the feature har"), "{said}");
+    }
+}
+
+/// Each example says what it does, refuses a wrong command line in one line, and ends without a panic if nobody reads
+/// its output.
+#[test]
+fn the_examples_have_manners() {
+    let mut names =
+        vec!["fetch", "handshake_on_the_wire", "phases", "pooled_vs_fresh", "resolver", "sans_io", "upload"];
+    if cfg!(all(feature = "otel", feature = "url")) {
+        names.push("otel");
+    }
+    if cfg!(feature = "tower") {
+        names.push("tower");
+    }
+    for name in names {
+        let program = support::example::build(name);
+        let help = run(&program, &["--help"]);
+        assert!(help.contains(name) && help.lines().count() > 3, "{help}");
+
+        let output = Command::new(&program).arg("--nonsense").stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && output.stdout.is_empty(), "{name}: {said}");
+        assert_eq!(said, format!("{name}: invalid option '--nonsense'\nTry --help.\n"));
+
+        let mut command = Command::new(&program);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if said.contains("this example needs") {
+            println!("skipped: {said}");
+            continue;
+        }
+        assert!(output.status.success() && said.is_empty(), "{name}: {said}");
     }
 }
 

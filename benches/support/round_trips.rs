@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use http::Uri;
 
 use super::link::{HERE, Link, THERE};
-use super::svg::{BarSeries, Bars, Scale, Tone, time};
+use super::svg::{BarSeries, Bars, Scale, Tone, round_time, time};
 
 /// A client that is measured.
 pub(crate) struct Contender {
@@ -103,9 +103,10 @@ impl Row {
             let (expected, tolerance) = (self.cell.expected(is_pooled)?, self.cell.tolerance()?);
             let ratio = took.as_secs_f64() / expected.as_secs_f64();
             let Cell { round_trip, scheme, body, requests } = self.cell;
+            let round_trip = round_time(round_trip);
             ((ratio - 1.0).abs() > tolerance).then(|| {
                 format!(
-                    "{}, {scheme}, {round_trip:?}, {}, {requests} requests {way}: {ratio:.3} of the expected time",
+                    "{}, {scheme}, {round_trip}, {}, {requests} requests {way}: {ratio:.3} of the expected time",
                     self.client,
                     bytes(body)
                 )
@@ -242,8 +243,11 @@ async fn chain(plan: &Plan, contender: &Contender, cell: Cell, is_pooled: bool) 
 
 /// Prints the rows of one scheme and round-trip time, in 80 columns.
 fn print_table<'a>(rows: impl Iterator<Item = &'a Row>, scheme: &str, round_trip: Duration) {
-    let over =
-        if round_trip.is_zero() { "loopback".to_owned() } else { format!("round trip {}", time(round_trip)) };
+    let over = if round_trip.is_zero() {
+        "loopback".to_owned()
+    } else {
+        format!("round trip {}", round_time(round_trip))
+    };
     println!("\n{scheme}, {over}\n");
     println!("                         pooled                      fresh");
     println!("client      body    n      took  expected  ratio      took  expected  ratio  saved");
@@ -267,8 +271,8 @@ impl fmt::Display for Row {
             // Nothing is reused.
             return write!(f, "      -");
         }
-        let saved = 1.0 - self.pooled.as_secs_f64() / self.fresh.as_secs_f64();
-        write!(f, " {:>4.0} %", saved * 100.0)
+        let saved = 100.0 * (1.0 - self.pooled.as_secs_f64() / self.fresh.as_secs_f64());
+        if saved < 0.0 { f.write_str("   none") } else { write!(f, " {saved:>4.0} %") }
     }
 }
 
@@ -305,13 +309,14 @@ pub(crate) fn chart(rows: &[Row]) -> String {
     }
     let group = |cell: &Cell| match cell.round_trip {
         Duration::ZERO => format!("{}, loopback", cell.scheme),
-        round_trip => format!("{}, {}", cell.scheme, time(round_trip)),
+        round_trip => format!("{}, {}", cell.scheme, round_time(round_trip)),
     };
     let chart = Bars {
         title: "Time for 10 requests of 1 KiB, one after another".into(),
-        subtitle: "By scheme and round-trip time".into(),
+        subtitle: "By scheme and round-trip time. Shorter is better".into(),
         scale: Scale::Linear,
         unit: |seconds| time(Duration::from_secs_f64(seconds)),
+        round: |seconds| round_time(Duration::from_secs_f64(seconds)),
         groups: cells.iter().map(group).collect(),
         series,
     };

@@ -91,12 +91,20 @@ pub(crate) fn chart(rows: &[Row], style: Style) -> String {
         if has_names && row.name != name {
             name = &row.name;
             text += "\n";
-            text.extend(name.chars().take(style.width));
+            text += &shortened(name, style.width);
         }
         text += "\n";
         text += &line(row, from, span, style);
     }
     text
+}
+
+/// Returns the start of a text that is too long, with an ellipsis.
+fn shortened(text: &str, width: usize) -> String {
+    match text.chars().count() <= width {
+        true => text.to_owned(),
+        false => text.chars().take(width - 1).chain(['…']).collect(),
+    }
 }
 
 fn line(row: &Row, from: Duration, span: Duration, style: Style) -> String {

@@ -1,18 +1,17 @@
 //! A demonstration that sends requests to a server on this machine, and shows what the pool saves.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io::Write;
 use std::time::Instant;
 
-use handclasp::Client;
+use handclasp::{BoxError, Client};
 use tokio::task::JoinSet;
 
 use crate::chart::{self, Row, Style};
 use crate::server::Server;
 use crate::show;
 
-pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run() -> Result<(), BoxError> {
     let server = Server::start(None)?;
     let plain = format!("http://{}", server.address());
     let builder = Client::builder().max_connections_per_host(4);

@@ -315,7 +315,8 @@ impl Work {
         let rows = self.rows.lock().expect("no worker panics");
         let style = Style::of(&io::stderr());
         if self.options.total() == 1 {
-            if let Some(row) = rows.first() {
+            // A request that was refused before it began took no time, and has no bar.
+            if let Some(row) = rows.first().filter(|row| !row.timings.total.is_zero()) {
                 show::note(chart::single(row, style));
             }
         } else if !rows.is_empty() {

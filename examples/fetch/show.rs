@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use handclasp::{DropReason, HostStats, PoolStats, Timings};
 
+#[path = "../support/time.rs"]
+mod time;
+
+pub(crate) use self::time::time;
+
 /// Prints a line on stderr. A failed write is ignored, because there is no other place to report it.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
@@ -96,17 +101,6 @@ pub(crate) fn size(bytes: u64) -> String {
             whole.to_owned() + rest.trim_start_matches(|char: char| char.is_ascii_digit())
         }
         _ => text,
-    }
-}
-
-/// Returns a time in at most 7 columns, up to 11 days.
-pub(crate) fn time(duration: Duration) -> String {
-    match duration.as_micros() {
-        0..1_000 => format!("{}µs", duration.as_micros()),
-        // Each limit is the shortest time that is rounded up to one more digit.
-        1_000..999_950 => format!("{:.1}ms", duration.as_secs_f64() * 1e3),
-        999_950..999_995_000 => format!("{:.2}s", duration.as_secs_f64()),
-        _ => format!("{:.0}s", duration.as_secs_f64()),
     }
 }
 

@@ -6,14 +6,18 @@ use std::time::Duration;
 use crate::exchange::Exchange;
 use crate::svg::{Tone, time};
 
-/// The exchanges of a connection, each with its number. The exchanges without a connection are one group.
+/// The exchanges of a connection, each with its number. The exchanges without a connection are a group for each origin.
 pub(crate) type Group<'a> = (Option<u64>, Vec<(usize, &'a Exchange)>);
 
 /// Groups exchanges by connection. Groups and exchanges stand in the order of their starts.
 pub(crate) fn groups(exchanges: &[Exchange]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for (number, exchange) in (1..).zip(exchanges) {
-        match groups.iter_mut().find(|(connection, _)| *connection == exchange.connection) {
+        let is_of = |(connection, group): &&mut Group<'_>| {
+            let has_origin = |(_, first): &(usize, &Exchange)| first.origin == exchange.origin;
+            *connection == exchange.connection && (connection.is_some() || group.iter().all(has_origin))
+        };
+        match groups.iter_mut().find(is_of) {
             Some((_, group)) => group.push((number, exchange)),
             None => groups.push((exchange.connection, vec![(number, exchange)])),
         }
@@ -27,20 +31,24 @@ pub(crate) fn waterfall(exchanges: &[Exchange], is_coloured: bool) -> String {
     let scale = time(end);
     let mut text = format!("{:LEFT$}0{scale:>1$}\n", "", CELLS - 1);
     let mut used = Vec::new();
+    // A number of more than three digits takes columns from the name.
+    let digits = exchanges.len().to_string().len().max(3);
+    let name_width = (NAME + 3).saturating_sub(digits).max(2);
     for (connection, group) in groups(exchanges) {
         let origin = group.first().map(|(_, exchange)| shortened(&exchange.origin, 60)).unwrap_or_default();
         let _ = match connection {
             Some(id) => writeln!(text, "connection {id} to {origin}"),
-            None => writeln!(text, "no connection"),
+            None => writeln!(text, "no connection to {origin}"),
         };
         for (number, exchange) in group {
             let status = exchange.status.map_or_else(|| "---".into(), |status| status.to_string());
-            let name = shortened(&exchange.name, NAME);
+            let name = shortened(&exchange.name, name_width);
             let took = time(exchange.timings.total);
-            let _ = write!(text, "{number:>3} {name:<NAME$} {status} {took:>7} ");
+            let _ = write!(text, "{number:>digits$} {name:<name_width$} {status} {took:>7} ");
             let cells = bar(exchange, end);
             used.extend(cells.iter().copied());
-            paint(&mut text, &cells, is_coloured);
+            let last = cells.iter().rposition(|cell| *cell != Cell::Empty).map_or(0, |last| last + 1);
+            paint(&mut text, &cells[..last], is_coloured);
             text.push('\n');
             if let Some(failure) = &exchange.failure {
                 let _ = writeln!(text, "    {}", shortened(failure, WIDTH - 4));
@@ -53,7 +61,9 @@ pub(crate) fn waterfall(exchanges: &[Exchange], is_coloured: bool) -> String {
             }
         }
     }
-    text + &legend(&used, is_coloured)
+    text += &legend(&used, is_coloured);
+    text.truncate(text.trim_end().len());
+    text
 }
 
 /// Returns the cells of an exchange. Each cell stands for a part of the time axis, and shows the phase that takes most
@@ -186,16 +196,16 @@ pub(crate) fn table(exchanges: &[Exchange]) -> String {
             let _ = write!(text, " {:>8}", took.unwrap_or_else(|| "-".into()));
         }
     }
-    text + "\n"
+    text
 }
 
-/// Returns the start of a text that is too long, with two dots.
+/// Returns the start of a text that is too long, with an ellipsis.
 fn shortened(text: &str, width: usize) -> String {
     // A control character could change the terminal.
     let shown = text.chars().map(|letter| if letter.is_control() { '?' } else { letter });
     match text.chars().count() <= width {
         true => shown.collect(),
-        false => shown.take(width - 2).chain("..".chars()).collect(),
+        false => shown.take(width - 1).chain(['…']).collect(),
     }
 }
 
@@ -251,7 +261,7 @@ mod tests {
         let bars = [2, 5, 3].map(|line| columns(&lines[line][LEFT..], '-'));
         assert_eq!(bars.iter().map(Vec::len).sum::<usize>(), CELLS, "{text}");
         assert!(bars.concat().is_sorted(), "{text}");
-        assert!(text.ends_with("\n- wait\n") && !text.contains('\x1b'), "{text}");
+        assert!(text.ends_with("\n- wait") && !text.contains('\x1b'), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 
@@ -263,7 +273,7 @@ mod tests {
         let text = waterfall(&[exchange], false);
         let row = text.lines().nth(2).unwrap();
         assert_eq!((columns(row, '=').len(), columns(&row[LEFT..], '-').len()), (21, CELLS - 21), "{text}");
-        assert!(text.contains("    the server says: all 21 ms, db 10 ms\n"), "{text}");
+        assert!(text.contains("    the server says: all 21.0 ms, db 10.0 ms\n"), "{text}");
     }
 
     #[test]
@@ -272,9 +282,20 @@ mod tests {
         (failed.status, failed.connection, failed.failure) = (None, None, Some("refused".into()));
         let text = waterfall(&[exchange(1, 0, 100), exchange(2, 50, 0), failed], false);
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[5..].contains(&"no connection") && lines.contains(&"    refused"), "{text}");
+        assert!(
+            lines[5..].contains(&"no connection to http://h1.test") && lines.contains(&"    refused"),
+            "{text}"
+        );
         assert_eq!(text.matches('!').count(), 3, "a row without a phase, a failure, the legend: {text}");
         assert!(waterfall(&[], false).lines().all(|line| line.len() <= WIDTH));
+    }
+
+    #[test]
+    fn a_thousand_requests_fit_the_width() {
+        let many: Vec<_> = (0..1000).map(|start| exchange(1, start, 1)).collect();
+        let text = waterfall(&many, false);
+        assert!(text.contains("\n1000 GET / "), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 
     #[test]
@@ -298,6 +319,6 @@ mod tests {
         let lines: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
         let lines: Vec<Vec<_>> = lines;
         assert_eq!(lines[0], ["#", "queue", "DNS", "TCP", "proxy", "TLS", "send", "wait", "receive"]);
-        assert_eq!(lines[1], ["1", "-", "-", "-", "-", "-", "-", "10", "ms", "-"]);
+        assert_eq!(lines[1], ["1", "-", "-", "-", "-", "-", "-", "10.0", "ms", "-"]);
     }
 }

@@ -1,6 +1,5 @@
 //! Requests to servers on this machine, which show each phase.
 
-use std::error::Error;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use handclasp::{Answer, BoxError, ClientBuilder, Family, Resolve};
 use crate::fetch;
 use crate::server::Server;
 
-pub(crate) async fn run(builder: ClientBuilder) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(builder: ClientBuilder) -> Result<(), BoxError> {
     let plain = Server::start(None)?;
     let builder = builder.dns_resolver(Loopback).max_connections_per_host(2);
     #[cfg(feature = "rustls")]

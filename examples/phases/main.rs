@@ -4,13 +4,11 @@
 //! Run the example by `cargo run --release --example phases -- [URL...] [OPTIONS]`. `--help` lists the options. `--har`
 //! needs the feature `har`.
 
-use std::error::Error;
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use handclasp::{Client, ClientBuilder, ExchangeRecord};
+use handclasp::{BoxError, Client, ClientBuilder, ExchangeRecord};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
 mod chart;
@@ -21,11 +19,14 @@ mod picture;
 mod server;
 #[path = "../support/svg.rs"]
 mod svg;
+#[path = "../support/terminal.rs"]
+mod terminal;
 #[cfg(feature = "rustls")]
 #[path = "../support/tls.rs"]
 mod tls;
 
 use exchange::Exchange;
+use terminal::say;
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -43,19 +44,15 @@ async fn main() -> ExitCode {
     match run().await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            // A failed write is ignored, because there is no other place to report it.
-            let _ = writeln!(std::io::stderr(), "phases: {error}");
-            ExitCode::from(2)
-        }
+        Err(error) => terminal::status(Err(error)),
     }
 }
 
 /// Sends the requests and shows them. Returns whether all of them succeeded.
-async fn run() -> Result<bool, Box<dyn Error>> {
+async fn run() -> Result<bool, BoxError> {
     let arguments = Arguments::read()?;
     if arguments.wants_help {
-        say(HELP);
+        terminal::write(format_args!("{HELP}"));
         return Ok(true);
     }
     let records = Arc::new(Mutex::new(Vec::<ExchangeRecord>::new()));
@@ -77,19 +74,26 @@ async fn run() -> Result<bool, Box<dyn Error>> {
     };
 
     let exchanges = Exchange::of_all(&lock(&records));
-    let is_coloured = std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
-    say(&chart::waterfall(&exchanges, is_coloured));
-    say(&chart::table(&exchanges));
+    if exchanges.is_empty() {
+        say!("No request was sent.");
+    } else {
+        say!("{}", chart::waterfall(&exchanges, terminal::takes_colours()));
+        say!("{}", chart::table(&exchanges));
+    }
     if let Some(file) = archive.end()? {
-        say(&format!("\nThe HAR file is {}.\n", file.display()));
+        say!("\nThe HAR file is {}.", file.display());
     }
     if let Some(file) = arguments.svg {
-        std::fs::write(&file, picture::waterfall(&exchanges).to_string())?;
-        say(&format!("\nThe picture is in {}.\n", file.display()));
+        let written = std::fs::write(&file, picture::waterfall(&exchanges).to_string());
+        written.map_err(|error| about(&file, &error))?;
+        say!("\nThe picture is in {}.", file.display());
     }
     Ok(has_succeeded)
+}
+
+/// Says which file an error is about.
+fn about(file: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", file.display())
 }
 
 /// Fetches a URL and reads its content to the end. The record of the attempt says how an attempt failed.
@@ -103,7 +107,7 @@ async fn fetch(client: &Client, url: &str) -> bool {
     match fetched {
         Ok(()) => true,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "phases: {}", error.chain());
+            terminal::complain(&error);
             false
         }
     }
@@ -115,7 +119,7 @@ impl Arguments {
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
-                Short('n') | Long("repeat") => read.repeat = parser.value()?.parse()?,
+                Short('n') | Long("repeat") => read.repeat = parser.value()?.parse_with(at_least_one)?,
                 Long("har") => read.har = Some(parser.value()?.into()),
                 Long("svg") => read.svg = Some(parser.value()?.into()),
                 Short('h') | Long("help") => read.wants_help = true,
@@ -123,11 +127,19 @@ impl Arguments {
                 other => return Err(other.unexpected()),
             }
         }
+        if read.urls.is_empty() && read.repeat != 1 {
+            return Err("-n needs a URL".into());
+        }
         if read.har.is_some() && !cfg!(feature = "har") {
             return Err("--har needs the feature har: cargo run --features har --example phases".into());
         }
         Ok(read)
     }
+}
+
+/// Reads a number of times.
+fn at_least_one(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("give a number above 0")
 }
 
 /// The HAR file that the command line asks for.
@@ -145,9 +157,10 @@ impl Archive {
     }
 
     /// Writes the file, and returns its path.
-    fn end(self) -> std::io::Result<Option<PathBuf>> {
+    fn end(self) -> Result<Option<PathBuf>, String> {
         let Some((file, log)) = self.wanted else { return Ok(None) };
-        log.write_to(std::fs::File::create(&file)?)?;
+        let written = std::fs::File::create(&file).and_then(|to| log.write_to(to));
+        written.map_err(|error| about(&file, &error))?;
         Ok(Some(file))
     }
 }
@@ -158,18 +171,13 @@ impl Archive {
         (builder, Self {})
     }
 
-    fn end(self) -> std::io::Result<Option<PathBuf>> {
+    fn end(self) -> Result<Option<PathBuf>, String> {
         Ok(None)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Prints a text. A failed write is ignored, because a failure means that the reader of the pipe has gone.
-fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 const HELP: &str = "\
@@ -181,4 +189,8 @@ time axis. Without a URL, the requests go to servers of this example.
   -n, --repeat N   fetches all URLs N times (default 1)
       --har FILE   writes a HAR 1.2 file (needs the feature har)
       --svg FILE   writes a picture with a row for each connection
+  -h, --help       prints this text
+
+The status is 1 if a request fails, and 2 if the command line is wrong. Bars
+have colours on a terminal, unless NO_COLOR is set.
 ";

@@ -55,15 +55,27 @@ impl Capture {
         Err(io::Error::new(io::ErrorKind::Unsupported, "packet sockets need Linux"))
     }
 
-    /// Returns the segments that have arrived since the last call, once none has arrived for the time `quiet`.
-    pub(crate) fn until_quiet(&self, quiet: Duration) -> Vec<Arrival> {
-        let mut arrivals = Vec::new();
-        while let Ok(arrival) = self.0.recv_timeout(quiet) {
-            arrivals.push(arrival);
+    /// Returns the segments that have arrived since the last call, once they are complete and none has arrived for the
+    /// time `quiet`. The thread that captures may be late on a busy machine, so that segments that are not complete have
+    /// more time, but not for ever.
+    pub(crate) fn until_quiet(
+        &self,
+        quiet: Duration,
+        is_complete: impl Fn(&[Arrival]) -> bool,
+    ) -> Vec<Arrival> {
+        let (mut arrivals, mut waits) = (Vec::new(), 0);
+        loop {
+            match self.0.recv_timeout(quiet) {
+                Ok(arrival) => arrivals.push(arrival),
+                Err(_) if waits == MOST_WAITS || is_complete(&arrivals) => return arrivals,
+                Err(_) => waits += 1,
+            }
         }
-        arrivals
     }
 }
+
+/// Number of times that a capture waits for segments that are not complete.
+const MOST_WAITS: u32 = 30;
 
 /// Number of IPv4 in frames.
 const ETH_P_IP: u16 = 0x0800;

@@ -26,7 +26,7 @@ impl Arguments {
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
-                Short('n') | Long("requests") => read.requests = parser.value()?.parse()?,
+                Short('n') | Long("requests") => read.requests = parser.value()?.parse_with(at_least_one)?,
                 Long("body") => body = Some(parser.value()?.parse_with(size)?),
                 Long("rtt") => read.round_trip = Some(Duration::from_millis(parser.value()?.parse()?)),
                 Long("svg") => read.svg = Some(parser.value()?.into()),
@@ -34,9 +34,6 @@ impl Arguments {
                 Value(url) if read.url.is_none() => read.url = Some(url.string()?),
                 other => return Err(other.unexpected()),
             }
-        }
-        if read.requests == 0 {
-            return Err("-n needs at least 1 request".into());
         }
         if read.url.is_some() && (body.is_some() || read.round_trip.is_some()) {
             return Err("--body and --rtt are for the server of the example, and need no URL".into());
@@ -46,14 +43,18 @@ impl Arguments {
     }
 }
 
+fn at_least_one(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("give a number above 0")
+}
+
 /// Reads a size: `100`, `8k`, `1M`.
-fn size(text: &str) -> Result<u64, String> {
+fn size(text: &str) -> Result<u64, &'static str> {
     let (digits, shift) = match text.strip_suffix(['k', 'K']) {
         Some(digits) => (digits, 10),
         None => text.strip_suffix(['m', 'M']).map_or((text, 0), |digits| (digits, 20)),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("{text} is no size: write 100, 8k or 1M"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too large"))
+    let number: u64 = digits.parse().map_err(|_| "give a size, such as 100, 8k or 1M")?;
+    number.checked_mul(1 << shift).ok_or("the size is too large")
 }
 
 pub(crate) const HELP: &str = "\
@@ -66,4 +67,5 @@ each request. Without a URL, the requests go to a server of this example.
       --body SIZE   bytes in each response: 100, 8k, 1M (default 1k; no URL)
       --rtt MS      round-trip time of a link to the server (Linux; no URL)
       --svg FILE    writes a picture of the phases of all requests
+  -h, --help        prints this text
 ";

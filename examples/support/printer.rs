@@ -11,6 +11,11 @@ use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, Re
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
+use crate::terminal::say;
+
+#[path = "time.rs"]
+mod time;
+
 /// An exporter that prints to the standard output.
 #[derive(Debug)]
 pub(crate) struct Printer;
@@ -21,7 +26,7 @@ impl SpanExporter for Printer {
         let known: BTreeSet<_> = batch.iter().map(|span| span.span_context.span_id().to_bytes()).collect();
         let roots = batch.iter().filter(|span| !known.contains(&span.parent_span_id.to_bytes()));
         for root in roots {
-            println!("\ntrace {}", root.span_context.trace_id());
+            say!("\ntrace {}", root.span_context.trace_id());
             print_tree(&batch, root, 1);
         }
         Ok(())
@@ -35,13 +40,13 @@ fn print_tree(all: &[SpanData], span: &SpanData, depth: usize) {
     let label = format!("{indent}{}", span.name);
     let kind = format!("{:?}", span.span_kind).to_lowercase();
     let id = span.span_context.span_id();
-    println!("{label:<26} {kind:<8} span {id}  {:>9}", format!("{took:.1?}"));
+    say!("{label:<26} {kind:<8} span {id}  {:>9}", time::time(took));
     for link in span.links.iter() {
-        println!("{indent}  linked to span {}", link.span_context.span_id());
+        say!("{indent}  linked to span {}", link.span_context.span_id());
     }
     for key in SHOWN {
         if let Some(value) = text(span, key) {
-            println!("{indent}  {key}={value}");
+            say!("{indent}  {key}={value}");
         }
     }
     for child in all.iter().filter(|child| child.parent_span_id == id && id != SpanId::INVALID) {
@@ -77,7 +82,7 @@ impl PushMetricExporter for Printer {
 
 /// Prints an instrument, and a line for each set of attributes.
 fn print_metric(metric: &Metric) {
-    println!("\n{} in {}", metric.name(), metric.unit());
+    say!("\n{} in {}", metric.name(), metric.unit());
     let mut lines = Vec::new();
     match metric.data() {
         AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
@@ -97,7 +102,7 @@ fn print_metric(metric: &Metric) {
         other => lines.push(format!("  {other:?}")),
     }
     lines.sort();
-    lines.iter().for_each(|line| println!("{line}"));
+    lines.iter().for_each(|line| say!("{line}"));
 }
 
 /// Writes the count of a set of attributes, its sum if it is a histogram, and the attributes that differ in this example.

@@ -9,6 +9,11 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
+#[path = "time.rs"]
+mod time;
+
+pub(crate) use self::time::{round_time, time};
+
 /// What a bar or a line stands for. Each tone has a colour of its own, in light and in dark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -19,7 +24,11 @@ pub(crate) enum Tone {
     Tls,
     Send,
     Wait,
+    /// The part of `Wait` in which the server worked. The bar lies within a bar of `Wait`.
+    Server,
     Receive,
+    /// The place at which a request failed. The bar has no length.
+    Failed,
     /// The series that a chart recommends.
     Good,
     /// The series that `Good` is compared with.
@@ -32,7 +41,7 @@ pub(crate) enum Tone {
 
 impl Tone {
     /// All tones, in the order in which a legend lists them.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Queue,
         Self::Dns,
         Self::Tcp,
@@ -40,14 +49,17 @@ impl Tone {
         Self::Tls,
         Self::Send,
         Self::Wait,
+        Self::Server,
         Self::Receive,
+        Self::Failed,
         Self::Good,
         Self::Bad,
         Self::OtherGood,
         Self::OtherBad,
     ];
 
-    /// Returns the class of the tone's elements, its colour on light ground, and its colour on dark ground.
+    /// Returns the class of the tone's elements, its colour on light ground, and its colour on dark ground. Each colour
+    /// has a contrast of 3 to its ground.
     fn look(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Queue => ("queue", "#7d8590", "#8b949e"),
@@ -57,11 +69,13 @@ impl Tone {
             Self::Tls => ("tls", "#bf3989", "#d9559f"),
             Self::Send => ("send", "#0e8a93", "#2fa3ad"),
             Self::Wait => ("wait", "#0969da", "#3d86e8"),
+            Self::Server => ("server", "#061f47", "#ddf4ff"),
             Self::Receive => ("receive", "#1a7f37", "#3a9d50"),
+            Self::Failed => ("failed", "#cf222e", "#f85149"),
             Self::Good => ("good", "#0969da", "#3d86e8"),
             Self::Bad => ("bad", "#d4700c", "#e3862f"),
-            Self::OtherGood => ("other-good", "#7fb0ea", "#8fb8f0"),
-            Self::OtherBad => ("other-bad", "#edb27a", "#f3c79a"),
+            Self::OtherGood => ("other-good", "#0969da", "#3d86e8"),
+            Self::OtherBad => ("other-bad", "#d4700c", "#e3862f"),
         }
     }
 
@@ -75,8 +89,14 @@ impl Tone {
             Self::Dns => "DNS",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Server => "server works",
             tone => tone.class(),
         }
+    }
+
+    /// Whether bars and lines of the tone are only an outline. Their series has the colour of another series.
+    fn is_outline(self) -> bool {
+        matches!(self, Self::OtherGood | Self::OtherBad)
     }
 }
 
@@ -92,6 +112,8 @@ pub(crate) struct Waterfall {
 /// A row of a [`Waterfall`].
 #[derive(Debug, Default)]
 pub(crate) struct Row {
+    /// Whether there is some space above the row, because a new group of rows begins.
+    pub(crate) begins_group: bool,
     /// Text to the left of the bars.
     pub(crate) label: String,
     /// Text to the right of the last bar.
@@ -111,38 +133,46 @@ pub(crate) struct Bar {
 
 impl Display for Waterfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = |text: fn(&Row) -> &str| {
-            self.rows.iter().map(|row| width_of(text(row), SMALL)).fold(0.0, f64::max)
-        };
-        let mut frame = Frame {
-            left: PAD + longest(|row| &row.label).min(WIDTH / 3.0) + GAP,
-            right: WIDTH - PAD - longest(|row| &row.note).min(WIDTH / 4.0) - GAP,
-            top: 0.0,
-            bottom: 0.0,
-        };
         let all = || self.rows.iter().flat_map(|row| &row.bars);
         let tones = Tone::ALL.into_iter().filter(|tone| all().any(|bar| bar.tone == *tone));
         let legend: Vec<_> = tones.map(|tone| (tone, tone.name())).collect();
         let mut page = Page::new(&self.title, &self.subtitle, &legend);
-        frame.top = page.bottom;
-        frame.bottom = frame.top + ROW * self.rows.len() as f64;
+        if self.rows.is_empty() {
+            return page.end(f);
+        }
         let end = all().map(|bar| bar.end.as_secs_f64()).fold(0.0, f64::max);
-        let axis = Axis::to(end, Scale::Linear, |seconds| time(Duration::from_secs_f64(seconds)));
+        let axis = Axis::to(end, Scale::Linear, |seconds| round_time(Duration::from_secs_f64(seconds)));
+        let labels = self.rows.iter().map(|row| width_of(&row.label, SMALL)).fold(0.0, f64::max);
+        let left = PAD + labels.min(WIDTH / 3.0) + GAP;
+        // Each row has space for its note after its last bar.
+        let right = |row: &Row| {
+            let end = row.bars.iter().map(|bar| axis.part(bar.end.as_secs_f64())).fold(0.0, f64::max);
+            let space = WIDTH - PAD - GAP - width_of(&row.note, SMALL).min(WIDTH / 4.0) - left;
+            left + space / end.max(f64::MIN_POSITIVE)
+        };
+        let right = self.rows.iter().map(right).fold(WIDTH - PAD, f64::min);
+        let mut frame = Frame { left, right, top: page.bottom, bottom: page.bottom };
+        let mut tops = Vec::new();
+        for row in &self.rows {
+            let space = if row.begins_group && !tops.is_empty() { GAP } else { 0.0 };
+            tops.push(frame.bottom + space);
+            frame.bottom += space + ROW;
+        }
         page.grid_across(&frame, &axis);
-        for (nth, row) in self.rows.iter().enumerate() {
-            let top = frame.top + ROW * nth as f64;
+        for (row, top) in self.rows.iter().zip(tops) {
             let middle = top + ROW / 2.0;
             page.text(frame.left - GAP, middle, "end", "", &shortened(&row.label, WIDTH / 3.0));
             let mut last = frame.left;
             for bar in &row.bars {
                 let at = |offset: Duration| frame.across(axis.part(offset.as_secs_f64()));
                 let (start, end) = (at(bar.start), at(bar.end).max(at(bar.start)));
-                last = last.max(end);
-                page.bar(bar.tone, (start, top + 4.0), (end - start, ROW - 8.0), &bar.hint);
+                last = last.max(if bar.tone == Tone::Failed { end + MARK } else { end });
+                let inset = if bar.tone == Tone::Server { 11.0 } else { 4.0 };
+                page.bar(bar.tone, (start, top + inset), (end - start, ROW - 2.0 * inset), &bar.hint);
             }
             page.text(last + 6.0, middle, "start", "", &shortened(&row.note, WIDTH / 4.0));
         }
-        page.bottom = frame.bottom + 2.0 * LINE;
+        page.bottom = frame.bottom + 1.6 * LINE;
         page.end(f)
     }
 }
@@ -164,6 +194,8 @@ pub(crate) struct Bars {
     pub(crate) scale: Scale,
     /// Writes a value as text, with its unit.
     pub(crate) unit: fn(f64) -> String,
+    /// Writes a value of the axis, which is a round number.
+    pub(crate) round: fn(f64) -> String,
     /// Names of the groups, below the axis.
     pub(crate) groups: Vec<String>,
     pub(crate) series: Vec<BarSeries>,
@@ -183,11 +215,12 @@ impl Display for Bars {
         let legend: Vec<_> = self.series.iter().map(|series| (series.tone, &*series.name)).collect();
         let mut page = Page::new(&self.title, &self.subtitle, &legend);
         let values = || self.series.iter().flat_map(|series| series.values.iter().flatten().copied());
-        let axis = Axis::over(values(), self.scale, self.unit);
+        let axis = Axis::over(values(), self.scale, self.round);
         let frame = Frame::chart(page.bottom + LINE, &axis);
         page.grid_up(&frame, &axis);
         let group = (frame.right - frame.left) / self.groups.len().max(1) as f64;
-        let bar = group * 0.86 / self.series.len().max(1) as f64;
+        let bar = (group * 0.86 / self.series.len().max(1) as f64).min(WIDEST);
+        let space = (group - bar * self.series.len() as f64) / 2.0;
         // Values stand above the bars if all of them fit.
         let has_values = values().all(|value| width_of(&(self.unit)(value), TINY) <= bar + 4.0);
         for (nth, name) in self.groups.iter().enumerate() {
@@ -201,7 +234,7 @@ impl Display for Bars {
             );
             for (place, series) in self.series.iter().enumerate() {
                 let Some(value) = series.values.get(nth).copied().flatten() else { continue };
-                let (x, top) = (left + group * 0.07 + bar * place as f64, frame.up(axis.part(value)));
+                let (x, top) = (left + space + bar * place as f64, frame.up(axis.part(value)));
                 let hint = format!("{name}, {}: {}", series.name, (self.unit)(value));
                 page.bar(series.tone, (x + 1.0, top), (bar - 2.0, frame.bottom - top), &hint);
                 let text = (self.unit)(value);
@@ -270,23 +303,6 @@ impl Display for Lines {
     }
 }
 
-/// Writes a duration for the labels of a picture: `0`, `850 µs`, `12.5 ms`, `1.53 s`.
-pub(crate) fn time(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    let (value, unit) = match seconds {
-        0.0 => return "0".into(),
-        ..0.001 => (seconds * 1e6, "µs"),
-        ..1.0 => (seconds * 1e3, "ms"),
-        _ => (seconds, "s"),
-    };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    let mut text = format!("{value:.digits$}");
-    if digits > 0 {
-        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
-    }
-    format!("{text} {unit}")
-}
-
 /// An axis from its first value to its last value.
 struct Axis {
     scale: Scale,
@@ -301,11 +317,7 @@ impl Axis {
     fn over(values: impl Iterator<Item = f64> + Clone, scale: Scale, unit: fn(f64) -> String) -> Self {
         let last = values.clone().fold(0.0, f64::max);
         match scale {
-            Scale::Linear => {
-                // The axis ends at a tick, so that the highest value has a line above it.
-                let step = step(last);
-                Self::to(step * (last / step).ceil(), scale, unit)
-            }
+            Scale::Linear => Self::to(last, scale, unit),
             Scale::Log => {
                 let least = values.filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
                 let least = if least.is_finite() { least } else { 1.0 };
@@ -393,9 +405,10 @@ impl Page {
     fn new(title: &str, subtitle: &str, legend: &[(Tone, &str)]) -> Self {
         let mut page =
             Self { title: title.into(), subtitle: subtitle.into(), drawn: String::new(), bottom: PAD };
-        for (text, class) in [(title, "head"), (subtitle, "faint")] {
+        for (text, class, size) in [(title, "head", HEAD * BOLD), (subtitle, "faint", SMALL)] {
             if !text.is_empty() {
-                page.text(PAD, page.bottom + LINE / 2.0, "start", class, text);
+                let text = shortened_to(text, size, WIDTH - 2.0 * PAD);
+                page.text(PAD, page.bottom + LINE / 2.0, "start", class, &text);
                 page.bottom += LINE;
             }
         }
@@ -407,10 +420,11 @@ impl Page {
                 (x, page.bottom) = (PAD, page.bottom + LINE);
             }
             let middle = page.bottom + LINE / 2.0;
+            let height = if *tone == Tone::Server { 4.0 } else { 12.0 };
             page.put(format_args!(
-                "<rect class=\"{}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"12\" rx=\"2\"/>",
+                "<rect class=\"{}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"{height}\" rx=\"2\"/>",
                 tone.class(),
-                middle - 6.0
+                middle - height / 2.0
             ));
             page.text(x + 17.0, middle, "start", "", name);
             x += width + 16.0;
@@ -434,7 +448,8 @@ impl Page {
 
     fn bar(&mut self, tone: Tone, (x, y): (f64, f64), (width, height): (f64, f64), hint: &str) {
         // A gap between bars shows where a phase ends. A short phase stays visible.
-        let width = (width - 0.8).max(0.8);
+        let least = if tone == Tone::Failed { MARK } else { 0.8 };
+        let width = (width - (width * 0.15).min(0.8)).max(least);
         let (class, hint) = (tone.class(), Escaped(hint));
         self.put(format_args!(
             "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
@@ -451,7 +466,9 @@ impl Page {
                 frame.top,
                 frame.bottom + 4.0
             ));
-            self.text(x, frame.bottom + LINE * 0.8, "middle", "faint", &(axis.unit)(*tick));
+            let value = (axis.unit)(*tick);
+            let most = WIDTH - PAD / 2.0 - width_of(&value, SMALL) / 2.0;
+            self.text(x.min(most), frame.bottom + LINE * 0.8, "middle", "faint", &value);
         }
     }
 
@@ -492,24 +509,35 @@ struct Style;
 
 impl Display for Style {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "text{{font:{SMALL}px system-ui,sans-serif;fill:#1f2328}}")?;
-        writeln!(f, ".head{{font-size:15px;font-weight:600}} .tiny{{font-size:{TINY}px}}")?;
-        writeln!(f, ".faint{{fill:#59636e}} .ground{{fill:#ffffff;stroke:#d1d9e0}} .grid{{stroke:#d1d9e0}}")?;
-        for tone in Tone::ALL {
-            let (class, light, _) = tone.look();
-            writeln!(f, ".{class}{{fill:{light}}} .line.{class}{{stroke:{light}}}")?;
-        }
-        writeln!(f, "path.line{{fill:none;stroke-width:2}}")?;
+        writeln!(f, "text{{font:{SMALL}px system-ui,sans-serif}}")?;
+        writeln!(f, ".head{{font-size:{HEAD}px;font-weight:600}} .tiny{{font-size:{TINY}px}}")?;
+        // An outline of text in the colour of the ground keeps lines of the grid out of the text.
+        writeln!(f, "text{{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}}")?;
+        writeln!(f, "path.line{{fill:none;stroke-width:2px}}")?;
+        colours(f, ["#1f2328", "#59636e", "#ffffff", "#d1d9e0"], |(_, light, _)| light)?;
         writeln!(f, "@media (prefers-color-scheme:dark){{")?;
-        writeln!(f, "text{{fill:#e6edf3}} .faint{{fill:#9198a1}}")?;
-        writeln!(f, ".ground{{fill:#0d1117;stroke:#3d444d}} .grid{{stroke:#3d444d}}")?;
-        for tone in Tone::ALL {
-            let (class, _, dark) = tone.look();
-            writeln!(f, ".{class}{{fill:{dark}}} .line.{class}{{stroke:{dark}}}")?;
-        }
-        writeln!(f, "path.line{{fill:none}}")?;
+        colours(f, ["#e6edf3", "#9198a1", "#0d1117", "#3d444d"], |(_, _, dark)| dark)?;
         write!(f, "}}")
     }
+}
+
+/// Writes the colours of text, faint text, the ground, its lines, and of each tone.
+fn colours(
+    f: &mut fmt::Formatter<'_>,
+    [text, faint, ground, line]: [&str; 4],
+    colour: fn((&'static str, &'static str, &'static str)) -> &'static str,
+) -> fmt::Result {
+    writeln!(f, "text{{fill:{text};stroke:{ground}}} .faint{{fill:{faint}}}")?;
+    writeln!(f, ".ground{{fill:{ground};stroke:{line}}} .grid{{stroke:{line}}}")?;
+    for tone in Tone::ALL {
+        let (class, colour) = (tone.class(), colour(tone.look()));
+        if tone.is_outline() {
+            writeln!(f, ".{class}{{fill:{ground};stroke:{colour};stroke-width:1.5px}}")?;
+        } else {
+            writeln!(f, ".{class}{{fill:{colour}}} .line.{class}{{stroke:{colour}}}")?;
+        }
+    }
+    Ok(())
 }
 
 /// Text of an element. Characters with a meaning in XML are escaped, and characters that XML forbids are replaced.
@@ -530,18 +558,40 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// Returns about how wide a text is. A picture cannot measure its text, because the font is the reader's.
+/// Returns about how wide a text is. A picture cannot measure its text, because the font is the reader's. The widths are
+/// those of a wide font, so that a text has at least the space that it needs.
 fn width_of(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * 0.56
+    text.chars().map(advance).sum::<f64>() * size
+}
+
+/// Returns the width of a character, as a part of the size of the font.
+fn advance(letter: char) -> f64 {
+    match letter {
+        ' ' | '!' | '\'' | '(' | ')' | ',' | '-' | '.' | '/' | ':' | ';' | 'I' | 'f' | 'i' | 'j' | 'l'
+        | 'r' | 't' => 0.4,
+        'M' | 'W' | 'm' | '%' | '@' | '…' => 1.0,
+        'w' | '#' | '&' | '+' | '<' | '=' | '>' | '~' => 0.85,
+        'A'..='Z' => 0.76,
+        '\0'..='\u{2ff}' => 0.63,
+        _ => 1.0,
+    }
 }
 
 /// Returns the start of a text that is too wide, with an ellipsis.
 fn shortened(text: &str, width: f64) -> String {
-    if width_of(text, SMALL) <= width {
+    shortened_to(text, SMALL, width)
+}
+
+fn shortened_to(text: &str, size: f64, width: f64) -> String {
+    if width_of(text, size) <= width {
         return text.to_owned();
     }
-    let fits = (width / (SMALL * 0.56)) as usize;
-    text.chars().take(fits.saturating_sub(1)).chain(['…']).collect()
+    let mut left = width / size - advance('…');
+    let fits = text.chars().take_while(|letter| {
+        left -= advance(*letter);
+        left >= 0.0
+    });
+    fits.chain(['…']).collect()
 }
 
 const WIDTH: f64 = 800.0;
@@ -550,6 +600,13 @@ const GAP: f64 = 10.0;
 const LINE: f64 = 20.0;
 const ROW: f64 = 26.0;
 const CHART: f64 = 240.0;
+/// Largest width of a bar of a chart.
+const WIDEST: f64 = 64.0;
+/// Width of the mark of a failure.
+const MARK: f64 = 3.0;
+const HEAD: f64 = 15.0;
+/// Width of bold text, as a part of the width of other text.
+const BOLD: f64 = 1.12;
 const SMALL: f64 = 13.0;
 const TINY: f64 = 11.0;
 
@@ -574,7 +631,7 @@ mod tests {
 
     #[test]
     fn rows_of_a_waterfall_share_the_time_axis() {
-        let row = |bars| Row { label: "#1".into(), note: "100 ms".into(), bars };
+        let row = |bars| Row { label: "#1".into(), note: "100 ms".into(), bars, ..Row::default() };
         let rows = vec![
             row(vec![bar(Tone::Tcp, 0, 50), bar(Tone::Wait, 50, 100)]),
             row(vec![bar(Tone::Tcp, 50, 100)]),
@@ -591,7 +648,7 @@ mod tests {
     fn the_text_of_a_picture_is_escaped() {
         let hostile = "</text><script>\"&\u{7}\u{ffff}";
         let bars = vec![Bar { hint: hostile.into(), ..bar(Tone::Wait, 0, 1) }];
-        let rows = vec![Row { label: hostile.into(), note: hostile.into(), bars }];
+        let rows = vec![Row { label: hostile.into(), note: hostile.into(), bars, ..Row::default() }];
         let svg = Waterfall { title: hostile.into(), subtitle: hostile.into(), rows }.to_string();
         assert!(!svg.contains("<script") && !svg.contains('\u{7}') && !svg.contains('\u{ffff}'));
         assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&quot;&amp;\u{fffd}\u{fffd}"), "{svg}");
@@ -605,6 +662,7 @@ mod tests {
             subtitle: String::new(),
             scale: Scale::Linear,
             unit: |value| value.to_string(),
+            round: |value| value.to_string(),
             groups: vec!["a".into()],
             series: vec![BarSeries { name: "s".into(), tone: Tone::Good, values: vec![None] }],
         };
@@ -627,6 +685,7 @@ mod tests {
             subtitle: String::new(),
             scale,
             unit: |value| format!("{value}"),
+            round: |value| format!("{value}"),
             groups: vec!["a".into(), "b".into()],
             series: vec![BarSeries { name: "s".into(), tone: Tone::Good, values: values.map(Some).to_vec() }],
         };
@@ -636,19 +695,71 @@ mod tests {
         assert!(heights[0] == CHART && heights[1] == 0.0, "an axis of decades: {heights:?}");
     }
 
+    /// Long texts end within the picture, also if all of their characters are wide.
     #[test]
-    fn times_have_a_unit_that_suits_them() {
-        for (nanos, text) in [
-            (0, "0"),
-            (1_500, "1.5 µs"),
-            (850_000, "850 µs"),
-            (12_500_000, "12.5 ms"),
-            (150_000_000, "150 ms"),
-            (1_530_000_000, "1.53 s"),
-            (30_000_000_000, "30 s"),
-        ] {
-            assert_eq!(time(Duration::from_nanos(nanos)), text);
+    fn no_text_leaves_the_picture() {
+        for letter in ["x", "W", "\u{6f22}"] {
+            let long = letter.repeat(300);
+            let bars = vec![bar(Tone::Tcp, 0, 1), bar(Tone::Wait, 1, 60_000)];
+            let rows = vec![Row { label: long.clone(), note: long.clone(), bars, ..Row::default() }];
+            let svg = Waterfall { title: long.clone(), subtitle: long.clone(), rows }.to_string();
+            let drawn =
+                svg.lines().filter(|line| line.starts_with("<text") && line.contains(&letter.repeat(9)));
+            let mut texts = 0;
+            for line in drawn {
+                let x: f64 = line.split("x=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+                let shown = line.split('>').nth(1).unwrap().trim_end_matches("</text");
+                let width = width_of(shown, if line.contains("head") { HEAD * BOLD } else { SMALL });
+                let (from, to) = if line.contains("\"end\"") { (x - width, x) } else { (x, x + width) };
+                assert!(from >= 0.0 && to <= WIDTH && shown.ends_with('…'), "{from} to {to}: {line}");
+                texts += 1;
+            }
+            assert_eq!(texts, 4, "title, subtitle, label, note: {svg}");
         }
+    }
+
+    #[test]
+    fn groups_of_rows_stand_apart() {
+        let row = |begins_group| Row { begins_group, bars: vec![bar(Tone::Wait, 0, 1)], ..Row::default() };
+        let svg = Waterfall { rows: vec![row(true), row(false), row(true)], ..Waterfall::default() };
+        let tops = of(&svg.to_string(), Tone::Wait, "y");
+        assert_eq!([tops[1] - tops[0], tops[2] - tops[1]], [ROW, ROW + GAP]);
+    }
+
+    /// A bar without length is seen: a failure, and a phase that is short beside the others.
+    #[test]
+    fn a_bar_has_a_least_width() {
+        let bars = vec![bar(Tone::Tcp, 0, 1), bar(Tone::Wait, 1, 3_600_000), bar(Tone::Failed, 5, 5)];
+        let rows = vec![Row { bars, ..Row::default() }];
+        let svg = Waterfall { rows, ..Waterfall::default() }.to_string();
+        assert_eq!((of(&svg, Tone::Tcp, "width"), of(&svg, Tone::Failed, "width")), (vec![0.8], vec![MARK]));
+    }
+
+    /// Returns the contrast of two colours as WCAG 2 defines it.
+    fn contrast(one: &str, other: &str) -> f64 {
+        let [one, other] = [one, other].map(|colour| {
+            let part = |at: usize| f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            let light = |part: f64| {
+                if part <= 0.03928 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+            };
+            0.2126 * light(part(1)) + 0.7152 * light(part(3)) + 0.0722 * light(part(5))
+        });
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    }
+
+    /// A bar has a contrast of 3 to its ground, as WCAG 2.2 wants of graphics (success criterion 1.4.11). The bar of the
+    /// server has this contrast to the bar on which it lies.
+    #[test]
+    fn every_colour_can_be_seen() {
+        for tone in Tone::ALL {
+            let (class, light, dark) = tone.look();
+            for (colour, ground) in [(light, "#ffffff"), (dark, "#0d1117")] {
+                assert!(contrast(colour, ground) >= 3.0, "{class}: {}", contrast(colour, ground));
+            }
+        }
+        let (server, wait) = (Tone::Server.look(), Tone::Wait.look());
+        assert!(contrast(server.1, wait.1) >= 3.0, "{}", contrast(server.1, wait.1));
+        assert!(contrast(server.2, wait.2) >= 3.0, "{}", contrast(server.2, wait.2));
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! A self-signed certificate for a server on this machine.
 
-use std::error::Error;
 use std::sync::Arc;
 
-use handclasp::Certificate;
+use handclasp::{BoxError, Certificate};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// Returns an acceptor for a TLS server of the given name, and the certificate that a client has to trust.
-pub(crate) fn identity(name: &str) -> Result<(TlsAcceptor, Certificate), Box<dyn Error>> {
+pub(crate) fn identity(name: &str) -> Result<(TlsAcceptor, Certificate), BoxError> {
     let made = rcgen::generate_simple_self_signed([name.to_owned()])?;
     let trusted = Certificate::from_der(made.cert.der())?;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
