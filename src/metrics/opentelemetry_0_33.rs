@@ -281,8 +281,8 @@ fn target(record: &ExchangeRecord) -> [KeyValue; 3] {
 }
 
 fn method(record: &ExchangeRecord) -> KeyValue {
-    let (known, _) = known_method(record.method());
-    KeyValue::new("http.request.method", known.unwrap_or("_OTHER").to_owned())
+    let known = known_method(record.method()).unwrap_or("_OTHER");
+    KeyValue::new("http.request.method", known.to_owned())
 }
 
 fn template(record: &ExchangeRecord) -> Option<KeyValue> {

@@ -26,5 +26,5 @@ pub use self::exchange::{ExchangeOutcome, ExchangeRecord};
 pub(crate) use self::request::{Ended, RequestTrace, Sending};
 pub use self::server_timing::ServerTiming;
 #[cfg_attr(not(feature = "otel"), allow(unused_imports, reason = "nothing measures attempts"))]
-pub(crate) use self::spans::known as known_method;
+pub(crate) use self::spans::known_method;
 pub(crate) use self::timeline::Measured;

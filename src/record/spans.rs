@@ -35,7 +35,7 @@ impl Spans {
     /// Starts the span `http.request` and the phase `queue`. Returns `None` if no subscriber wants the span.
     pub(super) fn begin(sending: &Sending<'_>, resends: u32, now: Instant) -> Option<Self> {
         let Sending { method, uri, port, template, .. } = *sending;
-        let (known, original) = known(method);
+        let known = known_method(method);
         let request = tracing::info_span!(
             target: TARGET,
             "http.request",
@@ -43,7 +43,7 @@ impl Spans {
             otel.name = name(known, template),
             otel.status_code = Empty,
             http.request.method = known.unwrap_or("_OTHER"),
-            http.request.method_original = original,
+            http.request.method_original = known.is_none().then(|| method.as_str()),
             url.full = redacted(uri),
             url.template = template,
             server.address = server_address(uri),
@@ -162,8 +162,8 @@ impl Spans {
     }
 }
 
-/// Returns the method if the conventions know it, and the method as it was sent if they do not.
-pub(crate) fn known(method: &Method) -> (Option<&str>, Option<&str>) {
+/// Returns the method, or `None` if the conventions do not know it.
+pub(crate) fn known_method(method: &Method) -> Option<&str> {
     let is_known = matches!(
         *method,
         Method::GET
@@ -175,8 +175,9 @@ pub(crate) fn known(method: &Method) -> (Option<&str>, Option<&str>) {
             | Method::OPTIONS
             | Method::TRACE
             | Method::PATCH
+            | Method::QUERY
     );
-    if is_known { (Some(method.as_str()), None) } else { (None, Some(method.as_str())) }
+    is_known.then(|| method.as_str())
 }
 
 /// Returns the name that OpenTelemetry shows for the span.
@@ -194,13 +195,12 @@ mod tests {
         for (method, template, expected) in [
             ("GET", None, "GET"),
             ("PATCH", Some("/users/{id}"), "PATCH /users/{id}"),
+            ("QUERY", None, "QUERY"),
             ("BREW", None, "HTTP"),
             ("get", Some("/x"), "HTTP /x"),
         ] {
             let method: Method = method.parse().unwrap();
-            let (known, original) = known(&method);
-            assert_eq!(name(known, template), expected);
-            assert_eq!(original.is_none(), known.is_some(), "{method}");
+            assert_eq!(name(known_method(&method), template), expected);
         }
     }
 }

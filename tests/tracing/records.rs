@@ -227,7 +227,7 @@ async fn the_fields_follow_the_conventions() {
     let (recorder, _guard) = Recorder::start();
     let status = |status: u16| Reply::raw(&[&format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n")]);
     let old = Reply::raw(&["HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n"]);
-    let peers = Peers::new(Script::new(&[&[status(200), status(404), status(500), old]]));
+    let peers = Peers::new(Script::new(&[&[status(200), status(404), status(500), status(200), old]]));
     let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
     let client = builder.build().unwrap();
     let brew: http::Method = "BREW".parse().unwrap();
@@ -235,6 +235,7 @@ async fn the_fields_follow_the_conventions() {
         (http::Method::GET, "http://a.test/x?sig=hunter2&a=1", None, ["GET", "GET", "", "", "1.1"]),
         (brew, "http://a.test/", Some("/pot"), ["HTTP /pot", "_OTHER", "BREW", "404", "1.1"]),
         (http::Method::PATCH, "http://a.test:80/", Some("/{id}"), ["PATCH /{id}", "PATCH", "", "500", "1.1"]),
+        (http::Method::QUERY, "http://a.test/", None, ["QUERY", "QUERY", "", "", "1.1"]),
         (http::Method::GET, "http://a.test", None, ["GET", "GET", "", "", "1.0"]),
     ] {
         let mut request = http::Request::builder().method(method).uri(url);
