@@ -220,7 +220,7 @@ impl ExchangeRecord {
     }
 
     /// Returns the value of the field `error.type` of the attempt's span: the status from 400 on as a number, otherwise
-    /// the name of the [`ErrorKind`] or `cancelled`. `None` if the attempt was a success.
+    /// the name of the [`ErrorKind`]. `None` if the attempt was a success or was cancelled.
     pub fn error_type(&self) -> Option<Cow<'static, str>> {
         error_type(self.status(), self.outcome)
     }
@@ -339,13 +339,13 @@ pub(super) fn server_address(uri: &Uri) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// Returns the `error.type` of an attempt, or `None` if the attempt was a success.
+/// Returns the `error.type` of an attempt, or `None` if the attempt was a success. The conventions do not count the wish
+/// of the caller to end an attempt as an error.
 pub(super) fn error_type(status: Option<StatusCode>, outcome: ExchangeOutcome) -> Option<Cow<'static, str>> {
     match (status, outcome) {
         (Some(status), _) if status.as_u16() >= 400 => Some(status.as_str().to_owned().into()),
-        (_, ExchangeOutcome::Complete) => None,
         (_, ExchangeOutcome::Failed(kind)) => Some(format!("{kind:?}").into()),
-        (_, ExchangeOutcome::Cancelled) => Some("cancelled".into()),
+        (_, ExchangeOutcome::Complete | ExchangeOutcome::Cancelled) => None,
     }
 }
 
@@ -482,7 +482,8 @@ mod tests {
             (Some(400), Cancelled, Some("400")),
             (Some(200), Failed(ErrorKind::ConnectionLost), Some("ConnectionLost")),
             (None, Failed(ErrorKind::Dns), Some("Dns")),
-            (None, Cancelled, Some("cancelled")),
+            (Some(200), Cancelled, None),
+            (None, Cancelled, None),
         ] {
             let status = status.map(|status| StatusCode::from_u16(status).unwrap());
             assert_eq!(error_type(status, outcome).as_deref(), expected);

@@ -5,14 +5,13 @@
 //! `handclasp.`. Invariants: no field holds the value of a header or a secret of a URL. A phase begins when the phase
 //! before it ends.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use http::{Method, StatusCode, Version};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::exchange::server_address;
+use super::exchange::{ExchangeOutcome, error_type, server_address};
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
@@ -54,6 +53,7 @@ impl Spans {
             http.response.status_code = Empty,
             error.type = Empty,
             http.request.resend_count = (resends > 0).then(|| int(resends)),
+            handclasp.cancelled = Empty,
             handclasp.connection.id = Empty,
             handclasp.connection.reused = Empty,
             handclasp.connection.close_reason = Empty,
@@ -127,21 +127,25 @@ impl Spans {
         self.next(span, now);
     }
 
-    /// Ends all spans. `received` is the number of bytes of the response's content, if a response head came.
+    /// Ends all spans. `received` is the number of bytes of the response's content.
     pub(super) fn close(
         mut self,
-        error: Option<Cow<'static, str>>,
+        status: Option<StatusCode>,
+        outcome: ExchangeOutcome,
         close: Option<&'static str>,
-        received: Option<u64>,
+        received: u64,
         now: Instant,
     ) {
-        if let Some(received) = received {
+        if status.is_some() {
             self.phase.record("bytes", int(received));
         }
         if let Some(close) = close {
             self.request.record("handclasp.connection.close_reason", close);
         }
-        if let Some(error) = error {
+        if outcome == ExchangeOutcome::Cancelled {
+            self.request.record("handclasp.cancelled", true);
+        }
+        if let Some(error) = error_type(status, outcome) {
             self.request.record("error.type", &*error).record("otel.status_code", "ERROR");
         }
         self.next(Span::none(), now);

@@ -71,6 +71,10 @@ fn an_attempt_without_one_of_its_steps_is_found() {
 fn spans_in_an_illegal_order_are_found() {
     let dial = || Start(9, "connection.setup", None);
     let whole = |_| false;
+    let cancelled = |more: &[Step]| {
+        let set = [Set(8, "handclasp.cancelled", "true"), Set(8, "elapsed_ns", "1")];
+        [&[Start(8, "http.request", None)][..], more, &set, &[Close(8)]].concat()
+    };
     for (steps, is_legal) in [
         (vec![Start(9, "connection.setup", Some(1))], false),
         (vec![dial(), Set(9, "elapsed_ns", "1"), Close(9)], true),
@@ -93,6 +97,8 @@ fn spans_in_an_illegal_order_are_found() {
             ],
             false,
         ),
+        (cancelled(&[]), true),
+        (cancelled(&[Set(8, "error.type", "Timeout"), Set(8, "otel.status_code", "ERROR")]), false),
     ] {
         assert_eq!(play(whole, &steps).is_ok(), is_legal);
     }

@@ -177,7 +177,11 @@ impl Open {
         if is_refused && error != status {
             return self.fail("a status from 400 on is the type of the error");
         }
-        if error.is_none() && (status.is_none() || !matches!(self.begun, 0 | 4)) {
+        let is_cancelled = self.has("handclasp.cancelled");
+        if is_cancelled && error.is_some() && !is_refused {
+            return self.fail("an attempt that the caller cancelled is no error");
+        }
+        if error.is_none() && !is_cancelled && (status.is_none() || !matches!(self.begun, 0 | 4)) {
             // A subscriber that wants no phases sees none.
             return self.fail("a success has a status and all phases");
         }

@@ -202,7 +202,7 @@ async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
         drop(request);
         let record = records.one();
         assert_eq!((record.outcome(), record.phase()), (ExchangeOutcome::Cancelled, phase));
-        assert_eq!(record.error_type().as_deref(), Some("cancelled"));
+        assert_eq!(record.error_type(), None, "the caller's wish is no error");
         client.pool().shutdown(Duration::ZERO).await;
         drop(client);
         until("the dial ends", || recorder.is_quiet()).await;

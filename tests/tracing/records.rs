@@ -63,6 +63,8 @@ pub(crate) fn assert_same(record: &ExchangeRecord, spans: &[Span], at: usize) {
     }
     let field = |name: &str| request.field(name).map(ToOwned::to_owned);
     assert_eq!(field("error.type"), record.error_type().map(Into::into));
+    let is_cancelled = record.outcome() == ExchangeOutcome::Cancelled;
+    assert_eq!(field("handclasp.cancelled").as_deref(), is_cancelled.then_some("true"));
     assert_eq!(field("http.response.status_code"), record.status().map(|status| status.as_u16().to_string()));
     assert_eq!(field("url.full"), Some(record.redacted_url()));
     let resends = Some(record.resend_count()).filter(|count| *count > 0);
