@@ -174,7 +174,7 @@ impl<'a> Attempts<'a> {
     pub(crate) async fn winner(&mut self) -> Option<Won> {
         let won = poll_fn(|cx| self.poll(cx)).await;
         if won.is_some() {
-            self.in_flight.clear();
+            self.in_flight.drain(..).for_each(|one| one.attempt.lost());
         }
         self.lookup = None;
         won
@@ -398,7 +398,7 @@ impl<'a> Attempts<'a> {
                     if shortage(&error).is_none() && Untaken::of(&error).is_none() {
                         self.history().failed(one.peer, one.attempt.started(), time::now());
                     }
-                    one.attempt.failed();
+                    one.attempt.failed(error.kind());
                     self.race.failed(one.number);
                     self.failures.push(Failed { peer: one.peer, why: Why::Error(error) });
                 }

@@ -166,12 +166,12 @@ impl Open {
         if self.name == "tcp" && !self.has("outcome") {
             return self.fail("closed without an outcome");
         }
-        if self.name != "http.request" {
-            return Ok(());
-        }
         let (error, status) = (self.fields.get("error.type"), self.fields.get("http.response.status_code"));
         if error.is_some() != self.has("otel.status_code") {
             return self.fail("an error has a type and a status code");
+        }
+        if self.name != "http.request" {
+            return Ok(());
         }
         let is_refused = status.is_some_and(|status| status.parse::<u16>().unwrap() >= 400);
         if is_refused && error != status {

@@ -61,7 +61,7 @@ async fn a_black_hole_costs_one_delay_once() {
     let (silent, server) = (BlackHole::new(), Plain::start());
     let addresses = [silent.at, server.address];
     let client = Client::builder().resolve_to_addrs("race.test", &addresses).build().unwrap();
-    let first = expected(&[(silent.at, "cancelled"), (server.address, "won")]);
+    let first = expected(&[(silent.at, "lost"), (server.address, "won")]);
     assert_eq!(attempts(&client, &recorder).await, first, "R-8305-5-1");
     // The black hole was silent for much longer than the other address needed.
     let second = expected(&[(server.address, "won")]);
@@ -78,7 +78,7 @@ async fn six_black_holes_do_not_block_the_seventh_address() {
     let mut addresses: Vec<_> = silent.iter().map(|hole| hole.at).collect();
     addresses.push(server.address);
     let client = Client::builder().resolve_to_addrs("race.test", &addresses).build().unwrap();
-    let mut first: Vec<_> = silent.iter().map(|hole| (hole.at, "cancelled")).collect();
+    let mut first: Vec<_> = silent.iter().map(|hole| (hole.at, "lost")).collect();
     first[0].1 = "gave way";
     first.push((server.address, "won"));
     assert_eq!(attempts(&client, &recorder).await, expected(&first), "A-13");
@@ -120,5 +120,8 @@ async fn the_error_names_every_attempt() {
     assert!(error.chain().to_string().ends_with(&text), "R-8305-5-3: {}", error.chain());
     let spans = recorder.take();
     assert_eq!(outcomes(&spans), expected(&[(refused, "failed"), (silent.at, "cancelled")]));
+    let failed = spans.iter().find(|span| span.field("outcome") == Some("failed")).unwrap();
+    let error = ["error.type", "otel.status_code"].map(|name| failed.field(name));
+    assert_eq!(error, [Some("ConnectionRefused"), Some("ERROR")]);
     assert_eq!(find(&spans, "connection.setup").field("error.type"), Some("Timeout"));
 }
