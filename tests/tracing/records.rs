@@ -398,7 +398,7 @@ async fn the_connection_is_free_when_the_function_is_called() {
 
 #[tokio::test(start_paused = true)]
 async fn the_servers_own_timing_is_read_from_response_and_record() {
-    let reply = "HTTP/1.1 200 OK\r\nserver-timing: db;dur=12, app;desc=\"x, y\"\r\nserver-timing: bad bad\r\ncontent-length: 0\r\n\r\n";
+    let reply = "HTTP/1.1 200 OK\r\nserver-timing: db;dur=12, app;desc=\"x, y\"\r\nserver-timing: ;bad\r\ncontent-length: 0\r\n\r\n";
     let peers = Peers::new(Script::new(&[&[Reply::raw(&[reply])]]));
     let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
     let response = builder.build().unwrap().get(URL).send().await.unwrap();
