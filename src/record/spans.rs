@@ -167,21 +167,10 @@ impl Spans {
 }
 
 /// Returns the method, or `None` if the conventions do not know it.
-pub(crate) fn known_method(method: &Method) -> Option<&str> {
-    let is_known = matches!(
-        *method,
-        Method::GET
-            | Method::HEAD
-            | Method::POST
-            | Method::PUT
-            | Method::DELETE
-            | Method::CONNECT
-            | Method::OPTIONS
-            | Method::TRACE
-            | Method::PATCH
-            | Method::QUERY
-    );
-    is_known.then(|| method.as_str())
+pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 10] =
+        ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
 }
 
 /// Returns the name that OpenTelemetry shows for the span.
