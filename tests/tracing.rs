@@ -7,6 +7,8 @@
 mod ends;
 #[path = "tracing/exported.rs"]
 mod exported;
+#[path = "tracing/lines.rs"]
+mod lines;
 #[path = "tracing/races.rs"]
 mod races;
 #[path = "tracing/records.rs"]

@@ -27,7 +27,7 @@ mod tls;
 
 use exchange::Exchange;
 
-/// What the command line asks for.
+/// The arguments of the command line.
 #[derive(Default)]
 struct Arguments {
     urls: Vec<String>,

@@ -39,6 +39,9 @@
 //! cancelled is measured too, and is no error. If no response head came, it has neither `http.response.status_code` nor
 //! `error.type`.
 //!
+//! The conventions have no instrument for the time in the queue: its name is the one that .NET uses. The names that begin with
+//! `handclasp.` are this crate's own.
+//!
 //! The method is `_OTHER` unless the conventions know the method. A connection through a proxy that forwards requests
 //! belongs to the proxy, and has the address of the proxy. The version of a connection is always `1.1`, because requests
 //! of both versions share connections.

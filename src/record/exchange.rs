@@ -392,7 +392,7 @@ impl fmt::Debug for ExchangeRecord {
     }
 }
 
-/// What measures the attempts of a client for its metrics.
+/// Listener that measures the attempts of a client for its metrics.
 pub(crate) trait Observer: Send + Sync {
     /// An attempt began. Of the record, only the facts about the request's method and URL are known.
     fn began(&self, record: &ExchangeRecord);
@@ -401,7 +401,7 @@ pub(crate) trait Observer: Send + Sync {
     fn ended(&self, record: &ExchangeRecord);
 }
 
-/// What gets the record of each attempt.
+/// The caller's functions and the observer, which get the record of each attempt.
 #[derive(Clone, Default)]
 pub(crate) struct OnExchange(Arc<Hooks>);
 
@@ -420,7 +420,7 @@ impl OnExchange {
         Arc::make_mut(&mut self.0).functions.push(Arc::new(hook));
     }
 
-    /// Sets what measures the attempts. Replaces an earlier observer.
+    /// Sets the observer. Replaces an earlier observer.
     #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "nothing measures attempts"))]
     pub(crate) fn observe(&mut self, observer: Arc<dyn Observer>) {
         Arc::make_mut(&mut self.0).observer = Some(observer);
