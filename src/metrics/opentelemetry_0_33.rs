@@ -42,7 +42,8 @@
 //! The conventions have no instrument for the time in the queue: its name is the one that .NET uses. The names that begin with
 //! `handclasp.` are this crate's own.
 //!
-//! The method is `_OTHER` unless the conventions know the method. A connection through a proxy that forwards requests
+//! The method is `_OTHER` unless the conventions or
+//! [`ClientBuilder::known_methods`](crate::ClientBuilder::known_methods) name the method. A connection through a proxy that forwards requests
 //! belongs to the proxy, and has the address of the proxy. The version of a connection is always `1.1`, because requests
 //! of both versions share connections.
 //!
@@ -66,7 +67,7 @@ use super::Metrics;
 use crate::error::Written;
 use crate::pool::key::Route;
 use crate::pool::{Counted, DropReason};
-use crate::record::{ExchangeRecord, known_method};
+use crate::record::ExchangeRecord;
 
 /// Returns the instruments of a meter, for [`ClientBuilder::metrics`](crate::ClientBuilder::metrics).
 ///
@@ -287,7 +288,7 @@ fn target(record: &ExchangeRecord) -> [KeyValue; 3] {
 }
 
 fn method(record: &ExchangeRecord) -> KeyValue {
-    KeyValue::new("http.request.method", known_method(record.method()).unwrap_or("_OTHER"))
+    KeyValue::new("http.request.method", Arc::<str>::from(record.shown_method()))
 }
 
 fn template(record: &ExchangeRecord) -> Option<KeyValue> {

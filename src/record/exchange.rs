@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
+use super::methods::OTHER;
 use super::request::Sending;
 use super::server_timing::ServerTiming;
 use crate::codec::ResponseHead;
@@ -31,6 +32,8 @@ use crate::timings::Timings;
 #[derive(Clone)]
 pub struct ExchangeRecord {
     method: Method,
+    /// Whether spans and metrics show the name of the method.
+    is_known: bool,
     uri: Uri,
     port: u16,
     url_template: Option<String>,
@@ -299,9 +302,16 @@ impl ExchangeRecord {
 
 /// # The steps of the record
 impl ExchangeRecord {
+    /// Returns the value of the field `http.request.method` of the attempt's span.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only metrics use this function"))]
+    pub(crate) fn shown_method(&self) -> &str {
+        if self.is_known { self.method.as_str() } else { OTHER }
+    }
+
     pub(super) fn new(sending: &Sending<'_>, resend_count: u32, cause: Option<ResendCause>) -> Self {
         Self {
             method: sending.method.clone(),
+            is_known: sending.known.has(sending.method),
             uri: without_credentials(sending.uri),
             port: sending.port,
             url_template: sending.template.map(Into::into),
@@ -454,11 +464,13 @@ impl fmt::Debug for OnExchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::KnownMethods;
 
     /// Returns a record of a request to this URL, before its head was encoded.
     fn record(url: &str) -> ExchangeRecord {
         let (method, uri) = (Method::GET, url.parse().unwrap());
-        let sending = Sending { method: &method, uri: &uri, port: 81, template: None, hook: None };
+        let known = &KnownMethods::default();
+        let sending = Sending { method: &method, uri: &uri, port: 81, template: None, known, hook: None };
         ExchangeRecord::new(&sending, 0, None)
     }
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use tracing::level_filters::LevelFilter;
 
 use super::exchange::{Amounts, ExchangeOutcome, ExchangeRecord, OnExchange};
+use super::methods::KnownMethods;
 use super::spans::Spans;
 use super::timeline::{Measured, Timeline};
 use crate::codec::ResponseHead;
@@ -48,6 +49,7 @@ pub(crate) struct Sending<'a> {
     pub(crate) port: u16,
     /// Template of the URL.
     pub(crate) template: Option<&'a str>,
+    pub(crate) known: &'a KnownMethods,
     pub(crate) hook: Option<&'a OnExchange>,
 }
 

@@ -266,6 +266,30 @@ async fn the_fields_follow_the_conventions() {
     }
 }
 
+/// The caller's list of methods replaces the list of the conventions, for each attempt of a call.
+#[tokio::test(start_paused = true)]
+async fn the_caller_can_say_which_methods_are_known() {
+    let (recorder, _guard) = Recorder::start();
+    let moved = Reply::raw(&["HTTP/1.1 307 So\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n"]);
+    let dying = [Reply::ok("hello"), Reply::silence().eof()];
+    let script = Script { is_eager: true, ..Script::new(&[&dying, &[moved, Reply::ok("hello")]]) };
+    let peers = Peers::new(script);
+    let own: http::Method = "PROPFIND".parse().unwrap();
+    let builder = Client::builder().connector(peers.connector()).known_methods([own.clone()]);
+    let client = builder.build().unwrap();
+    let names = ["otel.name", "http.request.method", "http.request.method_original"];
+    let attempts = if cfg!(feature = "url") { 3 } else { 2 };
+    for (method, expected) in [
+        (own, vec![[Some("PROPFIND"), Some("PROPFIND"), None]]),
+        (http::Method::GET, vec![[Some("HTTP"), Some("_OTHER"), Some("GET")]; attempts]),
+    ] {
+        finish(client.request(method, URL).send().await.unwrap()).await;
+        let spans = recorder.take();
+        let requests = spans.iter().filter(|span| span.name == "http.request");
+        assert_eq!(requests.map(|span| names.map(|name| span.field(name))).collect::<Vec<_>>(), expected);
+    }
+}
+
 /// At the level INFO, there is one span for each attempt, with the fields of the whole attempt.
 #[tokio::test(start_paused = true)]
 async fn at_the_level_info_there_is_one_span_for_each_attempt() {
