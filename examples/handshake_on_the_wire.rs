@@ -2,7 +2,7 @@
 //! new connections, then for requests on one kept connection, and then for requests that the third packet of the handshake
 //! carries.
 //!
-//! Run the example by `cargo run --release --example handshake_on_the_wire -- [-n REQUESTS] [--rtt MILLISECONDS]`. The
+//! Run the example by `cargo run --release --example handshake_on_the_wire -- [OPTIONS]`. `--help` lists the options. The
 //! example needs Linux. The example makes a network namespace and a link with a round-trip time. Where this is not
 //! allowed, the capability CAP_NET_RAW is enough, and the packets stay on the loopback device.
 
@@ -50,6 +50,10 @@ const PARTS: &[Part] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::read()?;
+    if arguments.wants_help {
+        print!("{HELP}");
+        return Ok(());
+    }
     let link = Link::enter();
     let address = if link.is_ok() { HERE } else { Ipv4Addr::LOCALHOST };
     let server = server::Server::start_at(address, None)?;
@@ -252,18 +256,20 @@ fn first_line(content: &[u8]) -> String {
 struct Arguments {
     requests: usize,
     round_trip: Duration,
+    wants_help: bool,
 }
 
 impl Arguments {
     fn read() -> Result<Self, lexopt::Error> {
         use lexopt::prelude::{Long, Short, ValueExt};
 
-        let mut read = Self { requests: 3, round_trip: Duration::from_millis(20) };
+        let mut read = Self { requests: 3, round_trip: Duration::from_millis(20), wants_help: false };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
-                Short('n') => read.requests = parser.value()?.parse_with(at_least_one)?,
+                Short('n') | Long("requests") => read.requests = parser.value()?.parse_with(at_least_one)?,
                 Long("rtt") => read.round_trip = Duration::from_millis(parser.value()?.parse()?),
+                Short('h') | Long("help") => read.wants_help = true,
                 other => return Err(other.unexpected()),
             }
         }
@@ -277,6 +283,17 @@ fn at_least_one(text: &str) -> Result<usize, io::Error> {
         _ => Err(io::Error::other("the number of requests is at least 1")),
     }
 }
+
+const HELP: &str = "\
+handshake_on_the_wire [OPTIONS]
+
+Prints the packets of a few requests: first on new connections, then on one kept
+connection, and then on new connections whose third packet carries the request.
+Needs Linux, and a network namespace of its own or CAP_NET_RAW.
+
+  -n, --requests N  number of requests of each kind (default 3)
+      --rtt MS      round-trip time of the link, in milliseconds (default 20)
+";
 
 /// Time without packets after which an exchange is over, in addition to round trips.
 const QUIET: Duration = Duration::from_millis(100);

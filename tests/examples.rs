@@ -91,7 +91,9 @@ fn the_example_of_pooling_refuses_options_that_do_not_fit() {
 /// New connections have a handshake each, and a kept connection has one. The example itself checks that ack is seq + 1.
 #[test]
 fn the_example_on_the_wire_counts_handshakes() {
-    let text = run(&support::example::build("handshake_on_the_wire"), &["-n", "4", "--rtt", "6"]);
+    let program = support::example::build("handshake_on_the_wire");
+    assert!(run(&program, &["--help"]).contains("--rtt MS"));
+    let text = run(&program, &["-n", "4", "--rtt", "6"]);
     if text.contains("This example needs") {
         println!("skipped: {text}");
         return;
