@@ -91,10 +91,7 @@ async fn over_links(link: Result<Link, String>, extent: Extent) -> bool {
         std::fs::write(&file, round_trips::chart(&rows)).expect("the chart can be written");
         println!("\nThe chart is in {file}.");
     }
-    let misses: Vec<String> = rows.iter().flat_map(round_trips::Row::misses).collect();
-    println!("\n{} of {} times are out of their tolerance.", misses.len(), 2 * rows.len());
-    misses.iter().for_each(|miss| println!("  {miss}"));
-    misses.is_empty()
+    round_trips::report(&rows)
 }
 
 /// Returns a way to send requests by a new client, which keeps idle connections if `keeps` is true.

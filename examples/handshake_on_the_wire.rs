@@ -2,7 +2,7 @@
 //! new connections, then for requests on one kept connection, and then for requests that the third packet of the handshake
 //! carries.
 //!
-//! Run the example by `cargo run --release --example handshake_on_the_wire -- [-n REQUESTS] [--rtt MILLISECONDS]`. The
+//! Run the example by `cargo run --release --example handshake_on_the_wire -- [OPTIONS]`. `--help` lists the options. The
 //! example needs Linux. The example makes a network namespace and a link with a round-trip time. Where this is not
 //! allowed, the capability CAP_NET_RAW is enough, and the packets stay on the loopback device.
 
@@ -291,7 +291,7 @@ impl Arguments {
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
-                Short('n') => read.requests = parser.value()?.parse_with(at_least_one)?,
+                Short('n') | Long("requests") => read.requests = parser.value()?.parse_with(at_least_one)?,
                 Long("rtt") => read.round_trip = Duration::from_millis(parser.value()?.parse()?),
                 Short('h') | Long("help") => read.wants_help = true,
                 other => return Err(other.unexpected()),
@@ -317,9 +317,9 @@ Captures the packets of a few requests to a server of this example, and prints
 them: on new connections, on one kept connection, and on new connections whose
 third packet carries the request.
 
-  -n N           number of requests of each part (default 3)
-      --rtt MS   round-trip time of the link to the server (default 20)
-  -h, --help     prints this text
+  -n, --requests N   number of requests of each part (default 3)
+      --rtt MS       round-trip time of the link to the server (default 20)
+  -h, --help         prints this text
 
 The example needs Linux. It makes a network namespace and a link, for which root
 or a user namespace is enough. Otherwise it captures the packets of the loopback

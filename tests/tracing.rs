@@ -7,6 +7,8 @@
 mod ends;
 #[path = "tracing/exported.rs"]
 mod exported;
+#[path = "tracing/lines.rs"]
+mod lines;
 #[path = "tracing/races.rs"]
 mod races;
 #[path = "tracing/records.rs"]
@@ -426,8 +428,10 @@ async fn every_span_ends_when_a_request_is_dropped_anywhere() {
         if polls == 0 {
             assert!(spans.is_empty());
         } else {
-            let error = find(&spans, "http.request").field("error.type");
-            assert_eq!(error, (!is_complete).then_some("cancelled"), "{polls} polls");
+            let request = find(&spans, "http.request");
+            let cancelled = request.field("handclasp.cancelled");
+            assert_eq!(cancelled, (!is_complete).then_some("true"), "{polls} polls");
+            assert_eq!(request.field("error.type"), None, "the caller's wish is no error");
             trees.push(tree(&spans).remove(0));
         }
         drops += 1;
@@ -460,7 +464,7 @@ async fn a_dial_that_no_request_waits_for_ends_its_own_spans() {
     let spans = recorder.take();
     let told = ["http.request(queue)", "connection.setup", "http.request(queue send wait receive)"];
     assert_eq!(tree(&spans), told);
-    assert_eq!(spans[0].field("error.type"), Some("cancelled"));
+    assert_eq!(spans[0].field("handclasp.cancelled"), Some("true"));
     assert_eq!(client.pool().stats().total.opened, 1);
 }
 

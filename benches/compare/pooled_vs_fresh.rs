@@ -57,9 +57,7 @@ fn main() -> Result<(), BoxError> {
         std::fs::write(file, round_trips::chart(&rows))?;
         println!("\nThe chart is in {file}.");
     }
-    let misses: Vec<String> = rows.iter().flat_map(round_trips::Row::misses).collect();
-    println!("\n{} of {} times are out of their tolerance.", misses.len(), 2 * rows.len());
-    misses.iter().for_each(|miss| println!("  {miss}"));
+    round_trips::report(&rows);
     Ok(())
 }
 

@@ -96,24 +96,40 @@ impl Cell {
 }
 
 impl Row {
-    /// Returns a message for each of the two times that is further from the expected time than its tolerance.
-    pub(crate) fn misses(&self) -> Vec<String> {
+    /// Returns each of the two times that has a tolerance: whether it is pooled or fresh, its ratio to the expected time, and
+    /// the tolerance.
+    fn checked(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
         let times = [("pooled", true, self.pooled), ("fresh", false, self.fresh)];
-        let missed = times.into_iter().filter_map(|(way, is_pooled, took)| {
-            let (expected, tolerance) = (self.cell.expected(is_pooled)?, self.cell.tolerance()?);
-            let ratio = took.as_secs_f64() / expected.as_secs_f64();
-            let Cell { round_trip, scheme, body, requests } = self.cell;
-            let round_trip = round_time(round_trip);
-            ((ratio - 1.0).abs() > tolerance).then(|| {
-                format!(
-                    "{}, {scheme}, {round_trip}, {}, {requests} requests {way}: {ratio:.3} of the expected time",
-                    self.client,
-                    bytes(body)
-                )
-            })
-        });
-        missed.collect()
+        times.into_iter().filter_map(|(way, is_pooled, took)| {
+            let expected = self.cell.expected(is_pooled)?;
+            Some((way, took.as_secs_f64() / expected.as_secs_f64(), self.cell.tolerance()?))
+        })
     }
+
+    /// Returns a message for each time that is further from the expected time than its tolerance.
+    fn misses(&self) -> Vec<String> {
+        let missed = self.checked().filter(|(_, ratio, tolerance)| (ratio - 1.0).abs() > *tolerance);
+        let Cell { round_trip, scheme, body, requests } = self.cell;
+        let round_trip = round_time(round_trip);
+        let message = |(way, ratio, _)| {
+            format!(
+                "{}, {scheme}, {round_trip}, {}, {requests} requests {way}: {ratio:.3} of the expected time",
+                self.client,
+                bytes(body)
+            )
+        };
+        missed.map(message).collect()
+    }
+}
+
+/// Prints the times that are out of their tolerance. Returns whether there is none. A time without a tolerance is not
+/// counted.
+pub(crate) fn report(rows: &[Row]) -> bool {
+    let misses: Vec<String> = rows.iter().flat_map(Row::misses).collect();
+    let checked: usize = rows.iter().map(|row| row.checked().count()).sum();
+    println!("\n{} of {checked} times with a tolerance are out of it.", misses.len());
+    misses.iter().for_each(|miss| println!("  {miss}"));
+    misses.is_empty()
 }
 
 /// Measures all cells of the plan, and prints each table when its rows are complete.

@@ -1,4 +1,4 @@
-//! What the waterfalls show of an attempt to send a request.
+//! The facts about an attempt to send a request that the waterfalls show.
 #![allow(dead_code, reason = "tests of the waterfalls use a part of this module")]
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) struct Exchange {
     /// Start of the attempt, after the start of the first attempt of all.
     pub(crate) start: Duration,
     pub(crate) timings: Timings,
-    /// What the server says about its own time.
+    /// Parts of the server's own time, as the server gives them.
     pub(crate) server: Vec<ServerTiming>,
     /// Number of the connection. `None` if the attempt got no connection.
     pub(crate) connection: Option<u64>,

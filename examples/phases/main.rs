@@ -28,7 +28,7 @@ mod tls;
 use exchange::Exchange;
 use terminal::say;
 
-/// What the command line asks for.
+/// The arguments of the command line.
 #[derive(Default)]
 struct Arguments {
     urls: Vec<String>,

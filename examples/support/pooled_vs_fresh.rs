@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
-/// What the command line asks for.
+/// The arguments of the command line.
 pub(crate) struct Arguments {
     /// `None` for the server of the example.
     pub(crate) url: Option<String>,

@@ -111,7 +111,8 @@ impl Call<'_> {
     fn begin_watched(&self, port: u16, now: Instant) -> RequestTrace {
         let Call { env, method, uri, settings, .. } = self;
         let (template, hook) = (settings.template.as_ref(), env.request.on_exchange.as_ref());
-        let sending = Sending { method, uri, port, template: template.map(UrlTemplate::as_str), hook };
+        let known = &env.request.known_methods;
+        let sending = Sending { method, uri, port, template: template.map(UrlTemplate::as_str), known, hook };
         RequestTrace::begin(&sending, now)
     }
 }
@@ -393,7 +394,8 @@ impl<'a> Attempts<'a> {
         // The template describes the first URL of the call.
         let template = settings.template.as_ref().filter(|_| !self.call.history.is_followed());
         let (template, hook) = (template.map(UrlTemplate::as_str), env.request.on_exchange.as_ref());
-        Sending { method, uri, port: self.route.port(), template, hook }
+        let known = &env.request.known_methods;
+        Sending { method, uri, port: self.route.port(), template, known, hook }
     }
 
     /// Closes the connection of this attempt, and makes the exchange ready for the next one. If the answer came too

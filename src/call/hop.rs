@@ -109,8 +109,8 @@ impl Call<'_> {
         (*self.method, *self.uri) = (next.method, next.uri);
         let port = RouteRef::of(self.uri).map_or(0, |route| route.port());
         // The template of the call describes its first URL.
-        let hook = self.env.request.on_exchange.as_ref();
-        let sending = Sending { method: self.method, uri: self.uri, port, template: None, hook };
+        let (known, hook) = (&self.env.request.known_methods, self.env.request.on_exchange.as_ref());
+        let sending = Sending { method: self.method, uri: self.uri, port, template: None, known, hook };
         let trace = exchange.trace().next_attempt(&sending, time::now());
         let body = (!next.keeps_content).then(Body::empty);
         exchange.next_hop(body, trace).abandon();

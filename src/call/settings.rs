@@ -17,7 +17,7 @@ use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::connect::{AddressFilter, Ways};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
-use crate::record::OnExchange;
+use crate::record::{KnownMethods, OnExchange};
 use crate::redirect::{OwnRedirects, Redirects};
 use crate::url::Base;
 
@@ -42,6 +42,7 @@ pub(crate) struct RequestConfig {
     pub(crate) base: Base,
     pub(crate) on_request: Option<OnRequest>,
     pub(crate) on_exchange: Option<OnExchange>,
+    pub(crate) known_methods: KnownMethods,
     /// Spelling of the names of request fields. Boxed because few clients have a spelling: keeps the settings small.
     pub(crate) spelling: Option<Box<Spelling>>,
     /// The content codings that are asked for and decoded.
@@ -74,6 +75,7 @@ impl Default for RequestConfig {
             base: Base::default(),
             on_request: None,
             on_exchange: None,
+            known_methods: KnownMethods::default(),
             spelling: None,
             codings: Codings::default(),
             ways: Ways::NONE,
@@ -98,6 +100,7 @@ impl fmt::Debug for RequestConfig {
             .field("base", &self.base)
             .field("on_request", &self.on_request)
             .field("on_exchange", &self.on_exchange)
+            .field("known_methods", &self.known_methods)
             .field("spelling", &self.spelling)
             .field("codings", &self.codings)
             .field("ways", &self.ways)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ClientBuilder;
 use crate::call::OnRequest;
 use crate::codec::Spelling;
-use crate::record::ExchangeRecord;
+use crate::record::{ExchangeRecord, KnownMethods};
 
 /// # Hooks
 impl ClientBuilder {
@@ -64,6 +64,26 @@ impl ClientBuilder {
     /// ```
     pub fn on_exchange(mut self, hook: impl Fn(&ExchangeRecord) + Send + Sync + 'static) -> Self {
         self.request.on_exchange.get_or_insert_default().add(hook);
+        self
+    }
+
+    /// Sets the methods that spans and metrics show by their names. Every other method is shown as `_OTHER`, and its span
+    /// is called `HTTP`, so that an unknown method makes no new name.
+    ///
+    /// By default, these are the methods that OpenTelemetry's conventions know: the methods of RFC 9110, PATCH and QUERY.
+    /// The list of this method replaces them all. A later call replaces the list. Requests and
+    /// [records](crate::ExchangeRecord) do not change.
+    ///
+    /// ```
+    /// use handclasp::Method;
+    ///
+    /// // A client for WebDAV.
+    /// let own = [Method::GET, Method::PUT, Method::DELETE, Method::from_bytes(b"PROPFIND")?];
+    /// let client = handclasp::Client::builder().known_methods(own).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn known_methods(mut self, methods: impl IntoIterator<Item = http::Method>) -> Self {
+        self.request.known_methods = KnownMethods::only(methods);
         self
     }
 }

@@ -174,7 +174,7 @@ impl<'a> Attempts<'a> {
     pub(crate) async fn winner(&mut self) -> Option<Won> {
         let won = poll_fn(|cx| self.poll(cx)).await;
         if won.is_some() {
-            self.in_flight.clear();
+            self.in_flight.drain(..).for_each(|one| one.attempt.lost());
         }
         self.lookup = None;
         won
@@ -389,7 +389,6 @@ impl<'a> Attempts<'a> {
                     let now = time::now();
                     let took = now.saturating_duration_since(one.attempt.started());
                     self.note_winner(one.peer, took, now);
-                    self.in_flight.drain(..).for_each(|other| other.attempt.lost());
                     one.attempt.won();
                     return Some(Won { tcp, peer: one.peer, sent, took, seat: one.seat });
                 }
@@ -399,7 +398,7 @@ impl<'a> Attempts<'a> {
                     if shortage(&error).is_none() && Untaken::of(&error).is_none() {
                         self.history().failed(one.peer, one.attempt.started(), time::now());
                     }
-                    one.attempt.failed();
+                    one.attempt.failed(error.kind());
                     self.race.failed(one.number);
                     self.failures.push(Failed { peer: one.peer, why: Why::Error(error) });
                 }

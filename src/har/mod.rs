@@ -35,7 +35,8 @@ use crate::time::Wall;
 /// A collector of entries for a HAR 1.2 file.
 ///
 /// The function that [`recorder`](Self::recorder) returns makes an entry of each [record](ExchangeRecord) that it gets
-/// from [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange). Several clients can share a log. A clone of
+/// from [`ClientBuilder::on_exchange`](crate::ClientBuilder::on_exchange). Several clients can share a log. Each client
+/// numbers its connections from 1, so that connections of two clients can have the same number in a shared log. A clone of
 /// a log has the same entries.
 ///
 /// A log keeps the latest 10,000 entries, and at most 64 MiB of them. The oldest entries are left out.

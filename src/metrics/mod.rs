@@ -23,7 +23,7 @@ use crate::resolver::OnLookup;
 pub struct Metrics(Arc<Instruments>);
 
 impl Metrics {
-    /// Returns what measures the attempts, the pool and the lookups of a client.
+    /// Returns the observers of a client: of its attempts, of its pool and of its lookups.
     pub(crate) fn observers(self) -> (Arc<dyn record::Observer>, Arc<dyn pool::Observer>, OnLookup) {
         let Self(instruments) = self;
         let attempts = instruments.clone();

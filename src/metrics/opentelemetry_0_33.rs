@@ -35,9 +35,15 @@
 //!
 //! Each attempt is measured by itself: a request that is sent again, and each request of a chain of redirects. The values
 //! come from the [record](crate::ExchangeRecord) of the attempt, and from the same clock readings as its span.
-//! `error.type` is the value of [`ExchangeRecord::error_type`](crate::ExchangeRecord::error_type).
+//! `error.type` is the value of [`ExchangeRecord::error_type`](crate::ExchangeRecord::error_type). An attempt that the caller
+//! cancelled is measured too, and is no error. If no response head came, it has neither `http.response.status_code` nor
+//! `error.type`.
 //!
-//! The method is `_OTHER` unless the conventions know the method. A connection through a proxy that forwards requests
+//! The conventions have no instrument for the time in the queue: its name is the one that .NET uses. The names that begin with
+//! `handclasp.` are this crate's own.
+//!
+//! The method is `_OTHER` unless the conventions or
+//! [`ClientBuilder::known_methods`](crate::ClientBuilder::known_methods) name the method. A connection through a proxy that forwards requests
 //! belongs to the proxy, and has the address of the proxy. The version of a connection is always `1.1`, because requests
 //! of both versions share connections.
 //!
@@ -61,7 +67,7 @@ use super::Metrics;
 use crate::error::Written;
 use crate::pool::key::Route;
 use crate::pool::{Counted, DropReason};
-use crate::record::{ExchangeRecord, known_method};
+use crate::record::ExchangeRecord;
 
 /// Returns the instruments of a meter, for [`ClientBuilder::metrics`](crate::ClientBuilder::metrics).
 ///
@@ -143,37 +149,37 @@ impl Instruments {
     }
 
     pub(super) fn attempt_began(&self, record: &ExchangeRecord) {
-        self.active_requests.add(1, &begun(record));
+        self.active_requests.add(1, &begun(method(record), target(record), template(record)));
     }
 
     pub(super) fn attempt_ended(&self, record: &ExchangeRecord) {
-        self.active_requests.add(-1, &begun(record));
-        let timings = record.timings();
-        let mut short = vec![method(record)];
-        short.extend(target(record));
-        short.extend(version(record));
-        let setup = [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten();
-        let queued = timings.queued + setup.sum::<Duration>();
-        self.time_in_queue.record(queued.as_secs_f64(), &short);
+        // Clones share the memory of their texts.
+        let (method, target, template) = (method(record), target(record), template(record));
+        self.active_requests.add(-1, &begun(method.clone(), target.clone(), template.clone()));
         if let Some(cause) = record.cause() {
-            let mut attributes = target(record).to_vec();
+            let mut attributes = target.to_vec();
             attributes.push(KeyValue::new("handclasp.resend.cause", format!("{cause:?}")));
             self.resends.add(1, &attributes);
         }
+        let timings = record.timings();
+        let setup = [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten();
+        let queued = timings.queued + setup.sum::<Duration>();
+        let mut attributes = begun(method, target, None);
+        attributes.extend(version(record));
+        self.time_in_queue.record(queued.as_secs_f64(), &attributes);
 
-        let mut whole = short;
-        whole.extend(template(record));
         let status = record.status();
-        whole.extend(
+        attributes.extend(template);
+        attributes.extend(
             status.map(|status| KeyValue::new("http.response.status_code", i64::from(status.as_u16()))),
         );
-        whole.extend(record.error_type().map(|error| KeyValue::new("error.type", error.into_owned())));
-        self.request_duration.record(timings.total.as_secs_f64(), &whole);
+        attributes.extend(record.error_type().map(|error| KeyValue::new("error.type", error.into_owned())));
+        self.request_duration.record(timings.total.as_secs_f64(), &attributes);
         if record.request_written() != Written::Nothing {
-            self.request_body_size.record(record.request_body_size(), &whole);
+            self.request_body_size.record(record.request_body_size(), &attributes);
         }
         if status.is_some() {
-            self.response_body_size.record(record.response_body_size(), &whole);
+            self.response_body_size.record(record.response_body_size(), &attributes);
         }
     }
 
@@ -262,11 +268,12 @@ impl Server {
     }
 
     fn attributes(&self) -> [KeyValue; 3] {
-        server(self.scheme.to_owned(), self.address.clone(), self.port)
+        server(self.scheme, &self.address, self.port)
     }
 }
 
-fn server(scheme: String, address: String, port: u16) -> [KeyValue; 3] {
+fn server(scheme: &str, address: &str, port: u16) -> [KeyValue; 3] {
+    let [scheme, address] = [scheme, address].map(Arc::<str>::from);
     [
         KeyValue::new("url.scheme", scheme),
         KeyValue::new("server.address", address),
@@ -277,16 +284,15 @@ fn server(scheme: String, address: String, port: u16) -> [KeyValue; 3] {
 /// Returns the attributes of the server of an attempt. The host is in lower case, as a connection's is.
 fn target(record: &ExchangeRecord) -> [KeyValue; 3] {
     let scheme = record.uri().scheme_str().unwrap_or_default();
-    server(scheme.to_owned(), record.server_address().to_ascii_lowercase(), record.server_port())
+    server(scheme, &record.server_address().to_ascii_lowercase(), record.server_port())
 }
 
 fn method(record: &ExchangeRecord) -> KeyValue {
-    let (known, _) = known_method(record.method());
-    KeyValue::new("http.request.method", known.unwrap_or("_OTHER").to_owned())
+    KeyValue::new("http.request.method", Arc::<str>::from(record.shown_method()))
 }
 
 fn template(record: &ExchangeRecord) -> Option<KeyValue> {
-    Some(KeyValue::new("url.template", record.url_template()?.to_owned()))
+    Some(KeyValue::new("url.template", Arc::<str>::from(record.url_template()?)))
 }
 
 fn version(record: &ExchangeRecord) -> Option<KeyValue> {
@@ -300,11 +306,8 @@ fn connection_version() -> KeyValue {
 }
 
 /// Returns the attributes of an attempt that are known when it begins.
-fn begun(record: &ExchangeRecord) -> Vec<KeyValue> {
-    let mut attributes = vec![method(record)];
-    attributes.extend(target(record));
-    attributes.extend(template(record));
-    attributes
+fn begun(method: KeyValue, target: [KeyValue; 3], template: Option<KeyValue>) -> Vec<KeyValue> {
+    std::iter::once(method).chain(target).chain(template).collect()
 }
 
 /// Bounds of the buckets of request and lookup durations in seconds, which the conventions name.

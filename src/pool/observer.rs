@@ -1,4 +1,4 @@
-//! What measures a pool for the metrics of its client: the trait, and the counts that are read at any time.
+//! Observers, which measure a pool for the metrics of its client, and the counts that an observer reads at any time.
 //!
 //! This file knows nothing of HTTP. Invariant: an observer is called without the pool's lock, and only at the start of a
 //! pool and at the end of a connection.
@@ -11,7 +11,7 @@ use super::key::Route;
 use super::policy::reasons::DropReason;
 use super::{PoolInner, policy};
 
-/// What measures the pool of a client.
+/// Listener that measures the pool of a client.
 pub(crate) trait Observer: fmt::Debug + Send + Sync {
     /// A pool was made.
     fn began(&self, pool: Counted);

@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
+use super::methods::OTHER;
 use super::request::Sending;
 use super::server_timing::ServerTiming;
 use crate::codec::ResponseHead;
@@ -31,15 +32,15 @@ use crate::timings::Timings;
 #[derive(Clone)]
 pub struct ExchangeRecord {
     method: Method,
+    /// Whether spans and metrics show the name of the method.
+    is_known: bool,
     uri: Uri,
     port: u16,
     url_template: Option<String>,
-    target: String,
     resend_count: u32,
     cause: Option<ResendCause>,
     started: Wall,
-    request_headers: HeaderMap,
-    request_head_size: u64,
+    request: EncodedHead,
     response: Option<ResponseHead>,
     connection: Option<ConnectionInfo>,
     amounts: Amounts,
@@ -60,6 +61,50 @@ pub enum ExchangeOutcome {
     Failed(ErrorKind),
     /// The caller dropped the request, or dropped the response before its content ended.
     Cancelled,
+}
+
+/// The head of a request as it was encoded.
+#[derive(Clone, Default)]
+struct EncodedHead {
+    bytes: Box<[u8]>,
+    /// Names of the fields whose values the caller has marked as sensitive.
+    sensitive: Vec<HeaderName>,
+    /// The target and the fields. The first call that needs them reads them, because metrics and most functions need
+    /// neither.
+    parts: OnceLock<(String, HeaderMap)>,
+}
+
+impl EncodedHead {
+    fn parts(&self) -> &(String, HeaderMap) {
+        self.parts.get_or_init(|| self.read())
+    }
+
+    fn read(&self) -> (String, HeaderMap) {
+        let mut lines =
+            self.bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let first = lines.next().unwrap_or_default();
+        let target = first.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let fields = lines.take_while(|line| !line.is_empty()).filter_map(|line| self.field(line)).fold(
+            HeaderMap::new(),
+            |mut fields, (name, value)| {
+                // The map has room for all fields that the codec encodes. A field without room would be left out.
+                let _ = fields.try_append(name, value);
+                fields
+            },
+        );
+        (String::from_utf8_lossy(target).into_owned(), fields)
+    }
+
+    /// Reads one line.
+    fn field(&self, line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..at]).ok()?;
+        let mut value = HeaderValue::from_bytes(line[at + 1..].trim_ascii()).ok()?;
+        let is_secret =
+            [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(&name) || self.sensitive.contains(&name);
+        value.set_sensitive(is_secret);
+        Some((name, value))
+    }
 }
 
 /// How much of an attempt was sent and received.
@@ -120,18 +165,18 @@ impl ExchangeRecord {
     /// Returns the target of the request line as it was encoded, such as `/path?query`. Empty if the attempt ended
     /// before its head was encoded.
     pub fn target(&self) -> &str {
-        &self.target
+        &self.request.parts().0
     }
 
     /// Returns all header fields of the request head as it was encoded, with the fields that the client and the codec
     /// have added, such as `Host` and `Content-Length`. Empty if the attempt ended before its head was encoded.
     pub fn request_headers(&self) -> &HeaderMap {
-        &self.request_headers
+        &self.request.parts().1
     }
 
     /// Returns the size of the encoded request head in bytes, from the request line to the empty line.
     pub fn request_head_size(&self) -> u64 {
-        self.request_head_size
+        self.request.bytes.len() as u64
     }
 
     /// Returns the number of bytes of content that were written to the connection, without the framing of chunks.
@@ -220,7 +265,7 @@ impl ExchangeRecord {
     }
 
     /// Returns the value of the field `error.type` of the attempt's span: the status from 400 on as a number, otherwise
-    /// the name of the [`ErrorKind`] or `cancelled`. `None` if the attempt was a success.
+    /// the name of the [`ErrorKind`]. `None` if the attempt was a success or was cancelled.
     pub fn error_type(&self) -> Option<Cow<'static, str>> {
         error_type(self.status(), self.outcome)
     }
@@ -257,18 +302,23 @@ impl ExchangeRecord {
 
 /// # The steps of the record
 impl ExchangeRecord {
+    /// Returns the value of the field `http.request.method` of the attempt's span.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only metrics use this function"))]
+    pub(crate) fn shown_method(&self) -> &str {
+        if self.is_known { self.method.as_str() } else { OTHER }
+    }
+
     pub(super) fn new(sending: &Sending<'_>, resend_count: u32, cause: Option<ResendCause>) -> Self {
         Self {
             method: sending.method.clone(),
+            is_known: sending.known.has(sending.method),
             uri: without_credentials(sending.uri),
             port: sending.port,
             url_template: sending.template.map(Into::into),
-            target: String::new(),
             resend_count,
             cause,
             started: time::wall(),
-            request_headers: HeaderMap::new(),
-            request_head_size: 0,
+            request: EncodedHead::default(),
             response: None,
             connection: None,
             amounts: Amounts::default(),
@@ -279,23 +329,12 @@ impl ExchangeRecord {
         }
     }
 
-    /// Reads the encoded head of the request. `fields` are the fields from which the head was encoded, and tell which
+    /// Takes the encoded head of the request. `fields` are the fields from which the head was encoded, and tell which
     /// values are sensitive.
     pub(super) fn set_head(&mut self, encoded: &[u8], fields: &HeaderMap) {
-        let mut lines =
-            encoded.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let first = lines.next().unwrap_or_default();
-        let target = first.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        self.target = String::from_utf8_lossy(target).into_owned();
-        self.request_head_size = encoded.len() as u64;
-        self.request_headers = lines
-            .take_while(|line| !line.is_empty())
-            .filter_map(|line| field(line, fields))
-            .fold(HeaderMap::new(), |mut headers, (name, value)| {
-                // The map has room for all fields that the codec encodes. A field without room would be left out.
-                let _ = headers.try_append(name, value);
-                headers
-            });
+        let sensitive = fields.iter().filter(|(_, value)| value.is_sensitive());
+        let sensitive = sensitive.map(|(name, _)| name.clone()).collect();
+        self.request = EncodedHead { bytes: encoded.into(), sensitive, parts: OnceLock::new() };
     }
 
     pub(super) fn set_connection(&mut self, connection: &ConnectionInfo) {
@@ -322,30 +361,19 @@ impl ExchangeRecord {
     }
 }
 
-/// Reads one line of an encoded head.
-fn field(line: &[u8], fields: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
-    let at = line.iter().position(|byte| *byte == b':')?;
-    let name = HeaderName::from_bytes(&line[..at]).ok()?;
-    let mut value = HeaderValue::from_bytes(line[at + 1..].trim_ascii()).ok()?;
-    let is_secret = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(&name)
-        || fields.get_all(&name).iter().any(HeaderValue::is_sensitive);
-    value.set_sensitive(is_secret);
-    Some((name, value))
-}
-
 /// Returns the host of a URI. An IPv6 address has no brackets.
 pub(super) fn server_address(uri: &Uri) -> &str {
     let host = uri.host().unwrap_or_default();
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// Returns the `error.type` of an attempt, or `None` if the attempt was a success.
+/// Returns the `error.type` of an attempt, or `None` if the attempt was a success. The conventions do not count the wish
+/// of the caller to end an attempt as an error.
 pub(super) fn error_type(status: Option<StatusCode>, outcome: ExchangeOutcome) -> Option<Cow<'static, str>> {
     match (status, outcome) {
         (Some(status), _) if status.as_u16() >= 400 => Some(status.as_str().to_owned().into()),
-        (_, ExchangeOutcome::Complete) => None,
         (_, ExchangeOutcome::Failed(kind)) => Some(format!("{kind:?}").into()),
-        (_, ExchangeOutcome::Cancelled) => Some("cancelled".into()),
+        (_, ExchangeOutcome::Complete | ExchangeOutcome::Cancelled) => None,
     }
 }
 
@@ -358,7 +386,7 @@ impl fmt::Debug for ExchangeRecord {
             .field("url_template", &self.url_template)
             .field("resend_count", &self.resend_count)
             .field("cause", &self.cause)
-            .field("request_headers", &FieldNames(&self.request_headers))
+            .field("request_headers", &FieldNames(self.request_headers()))
             .field("status", &self.status())
             .field("version", &self.version())
             .field("response_headers", &self.response_headers().map(FieldNames))
@@ -374,7 +402,7 @@ impl fmt::Debug for ExchangeRecord {
     }
 }
 
-/// What measures the attempts of a client for its metrics.
+/// Listener that measures the attempts of a client for its metrics.
 pub(crate) trait Observer: Send + Sync {
     /// An attempt began. Of the record, only the facts about the request's method and URL are known.
     fn began(&self, record: &ExchangeRecord);
@@ -383,7 +411,7 @@ pub(crate) trait Observer: Send + Sync {
     fn ended(&self, record: &ExchangeRecord);
 }
 
-/// What gets the record of each attempt.
+/// The caller's functions and the observer, which get the record of each attempt.
 #[derive(Clone, Default)]
 pub(crate) struct OnExchange(Arc<Hooks>);
 
@@ -402,7 +430,7 @@ impl OnExchange {
         Arc::make_mut(&mut self.0).functions.push(Arc::new(hook));
     }
 
-    /// Sets what measures the attempts. Replaces an earlier observer.
+    /// Sets the observer. Replaces an earlier observer.
     #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "nothing measures attempts"))]
     pub(crate) fn observe(&mut self, observer: Arc<dyn Observer>) {
         Arc::make_mut(&mut self.0).observer = Some(observer);
@@ -436,11 +464,13 @@ impl fmt::Debug for OnExchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::KnownMethods;
 
     /// Returns a record of a request to this URL, before its head was encoded.
     fn record(url: &str) -> ExchangeRecord {
         let (method, uri) = (Method::GET, url.parse().unwrap());
-        let sending = Sending { method: &method, uri: &uri, port: 81, template: None, hook: None };
+        let known = &KnownMethods::default();
+        let sending = Sending { method: &method, uri: &uri, port: 81, template: None, known, hook: None };
         ExchangeRecord::new(&sending, 0, None)
     }
 
@@ -454,6 +484,7 @@ mod tests {
         let head = b"GET /x?sig=hunter2 HTTP/1.1\r\nHost: [::1]:81\r\nX-Key: hunter2\r\nAuthorization: \
             Bearer hunter2\r\na: 1\r\na: 2\r\nempty:\r\n\r\n";
         record.set_head(head, &fields);
+        assert!(record.request.parts.get().is_none(), "the parts are read when they are needed");
         assert_eq!((record.target(), record.request_head_size()), ("/x?sig=hunter2", head.len() as u64));
         let headers = record.request_headers();
         assert_eq!(
@@ -482,7 +513,8 @@ mod tests {
             (Some(400), Cancelled, Some("400")),
             (Some(200), Failed(ErrorKind::ConnectionLost), Some("ConnectionLost")),
             (None, Failed(ErrorKind::Dns), Some("Dns")),
-            (None, Cancelled, Some("cancelled")),
+            (Some(200), Cancelled, None),
+            (None, Cancelled, None),
         ] {
             let status = status.map(|status| StatusCode::from_u16(status).unwrap());
             assert_eq!(error_type(status, outcome).as_deref(), expected);

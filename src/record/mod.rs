@@ -8,12 +8,14 @@
 //! - `spans.rs` opens and closes the spans of an attempt.
 //! - `timeline.rs` holds the milestones, and cuts the timings from them.
 //! - `server_timing.rs` reads the field `Server-Timing`, in which the server describes its own time.
+//! - `methods.rs` decides which methods spans and metrics show by their names.
 //! - `exchange.rs` has the record of one attempt, which a caller reads.
 //!
 //! This module knows the pool's description of a connection, and knows nothing of how bytes are sent. Invariants: every
 //! span that starts ends once. Each attempt gives one record.
 
 mod exchange;
+mod methods;
 mod request;
 mod server_timing;
 mod spans;
@@ -23,8 +25,7 @@ mod timeline;
 pub(crate) use self::exchange::Observer;
 pub(crate) use self::exchange::{Amounts, OnExchange};
 pub use self::exchange::{ExchangeOutcome, ExchangeRecord};
+pub(crate) use self::methods::KnownMethods;
 pub(crate) use self::request::{Ended, RequestTrace, Sending};
 pub use self::server_timing::ServerTiming;
-#[cfg_attr(not(feature = "otel"), allow(unused_imports, reason = "nothing measures attempts"))]
-pub(crate) use self::spans::known as known_method;
 pub(crate) use self::timeline::Measured;

@@ -11,14 +11,15 @@ use std::time::Instant;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tracing::level_filters::LevelFilter;
 
-use super::exchange::{Amounts, ExchangeOutcome, ExchangeRecord, OnExchange, error_type};
+use super::exchange::{Amounts, ExchangeOutcome, ExchangeRecord, OnExchange};
+use super::methods::KnownMethods;
 use super::spans::Spans;
 use super::timeline::{Measured, Timeline};
 use crate::codec::ResponseHead;
 use crate::error::{EarlierAttempt, Error, ErrorKind, Phase, ResendCause};
 use crate::pool::ConnectionInfo;
 use crate::time;
-use crate::trace::{Milestones, Setup};
+use crate::trace::Setup;
 
 /// The trace of one request, over all its attempts.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub(crate) struct Sending<'a> {
     pub(crate) port: u16,
     /// Template of the URL.
     pub(crate) template: Option<&'a str>,
+    pub(crate) known: &'a KnownMethods,
     pub(crate) hook: Option<&'a OnExchange>,
 }
 
@@ -201,12 +203,8 @@ impl RequestTrace {
 
     /// Notes that the attempt stops waiting for a dial, which has ended or goes on.
     pub(crate) fn dial_seen(&mut self, setup: &Setup) {
-        self.note_dial(setup.milestones());
+        self.timeline.set_dial(setup.milestones());
         self.began_dial(setup);
-    }
-
-    fn note_dial(&mut self, milestones: Milestones) {
-        self.timeline.set_dial(milestones);
     }
 
     /// Notes that the attempt has a connection. The first write of the attempt follows.
@@ -320,8 +318,7 @@ impl RequestTrace {
         let Watch { started, status, spans, recording } = *watched;
         let (End { outcome, phase, close }, amounts) = (end, amounts());
         if let Some(spans) = spans {
-            let received = status.map(|_| amounts.content_received);
-            spans.close(error_type(status, outcome), close, received, now);
+            spans.close(status, outcome, close, amounts.content_received, now);
         }
         if let Some((hook, mut record)) = recording {
             let phase = phase.unwrap_or_else(|| self.timeline.phase());

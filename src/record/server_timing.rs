@@ -1,7 +1,7 @@
 //! The `Server-Timing` field, in which the server describes its own time: <https://www.w3.org/TR/server-timing/>.
 //!
-//! This module does no I/O. Invariants: any bytes give a list. A metric that breaks the grammar is left out, and the
-//! metrics around it stay. The number of metrics is bounded.
+//! This module does no I/O. Invariants: any bytes give a list. Characters that belong to no name and no value are skipped,
+//! as the specification demands, and a metric without a name is left out. The number of metrics is bounded.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ impl ServerTiming {
             let text = String::from_utf8_lossy(field.as_bytes());
             let mut rest = &*text;
             while !rest.is_empty() && found.len() < MOST {
-                let (metric, after) = split_member(rest);
-                found.extend(read_metric(metric));
+                let (metric, after) = take_metric(rest);
+                found.extend(metric);
                 rest = after;
             }
         }
@@ -45,64 +45,56 @@ impl ServerTiming {
     }
 }
 
-/// Splits a list after its first member. A comma within a quoted string ends no member.
-fn split_member(list: &str) -> (&str, &str) {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for (at, byte) in list.bytes().enumerate() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_quoted => is_escaped = true,
-            b'"' => is_quoted = !is_quoted,
-            b',' if !is_quoted => return (&list[..at], &list[at + 1..]),
-            _ => {}
-        }
-    }
-    (list, "")
-}
-
-/// Reads one metric. The first parameter of a name counts. Returns `None` if the metric breaks the grammar.
-fn read_metric(text: &str) -> Option<ServerTiming> {
-    let (name, mut rest) = take_token(text.trim_matches([' ', '\t']))?;
+/// Takes a metric from the start of a list, with the comma after it. The first parameter of a name counts. The metric is
+/// `None` if it has no name.
+fn take_metric(list: &str) -> (Option<ServerTiming>, &str) {
+    let (name, rest) = take_token(trimmed(list));
     let mut metric = ServerTiming { name: name.to_owned(), duration: None, description: None };
     let (mut has_duration, mut has_description) = (false, false);
-    loop {
-        rest = rest.trim_start_matches([' ', '\t']);
-        if rest.is_empty() {
-            return Some(metric);
-        }
-        rest = rest.strip_prefix(';')?.trim_start_matches([' ', '\t']);
-        let (key, after) = take_token(rest)?;
-        let after = after.trim_start_matches([' ', '\t']);
-        let value = match after.strip_prefix('=') {
-            Some(value) => {
-                let (value, after) = take_value(value.trim_start_matches([' ', '\t']))?;
-                rest = after;
-                value
-            }
-            None => {
-                rest = after;
-                String::new()
-            }
+    let mut rest = skipped(rest);
+    while let Some(parameter) = rest.strip_prefix(';') {
+        let (key, after) = take_token(trimmed(parameter));
+        let (value, after) = match trimmed(after).strip_prefix('=') {
+            Some(value) => take_value(trimmed(value)),
+            None => (String::new(), after),
         };
+        rest = skipped(after);
         if key.eq_ignore_ascii_case("dur") && !std::mem::replace(&mut has_duration, true) {
             metric.duration = milliseconds(&value);
         } else if key.eq_ignore_ascii_case("desc") && !std::mem::replace(&mut has_description, true) {
             metric.description = Some(value);
         }
     }
+    let rest = rest.strip_prefix(',').unwrap_or(rest);
+    (Some(metric).filter(|metric| !metric.name.is_empty()), rest)
 }
 
-/// Takes a token from the start of a text: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
-fn take_token(text: &str) -> Option<(&str, &str)> {
+fn trimmed(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t'])
+}
+
+/// Skips characters after a name or a value, up to the next parameter or metric.
+///
+/// > User agents MUST ignore extraneous characters found after a server-timing-param-value but before the next
+/// > server-timing-param and before the end of the current server-timing-metric.
+///
+/// <https://www.w3.org/TR/server-timing/#the-server-timing-header-field>
+fn skipped(text: &str) -> &str {
+    &text[text.find([';', ',']).unwrap_or(text.len())..]
+}
+
+/// Takes a token, which may be empty, from the start of a text: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
+fn take_token(text: &str) -> (&str, &str) {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let end = text.bytes().position(|byte| !is_token(byte)).unwrap_or(text.len());
-    (end > 0).then(|| text.split_at(end))
+    text.split_at(text.bytes().position(|byte| !is_token(byte)).unwrap_or(text.len()))
 }
 
-/// Takes a token or a quoted string from the start of a text: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.4>.
-fn take_value(text: &str) -> Option<(String, &str)> {
+/// Takes a token or a quoted string from the start of a text: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.4>. A
+/// quoted string without its end takes the rest of the text, and is empty.
+fn take_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
-        return take_token(text).map(|(token, rest)| (token.to_owned(), rest));
+        let (token, rest) = take_token(text);
+        return (token.to_owned(), rest);
     };
     let (mut value, mut is_escaped) = (String::new(), false);
     for (at, letter) in quoted.char_indices() {
@@ -111,12 +103,12 @@ fn take_value(text: &str) -> Option<(String, &str)> {
                 is_escaped = true;
                 continue;
             }
-            '"' if !is_escaped => return Some((value, &quoted[at + 1..])),
+            '"' if !is_escaped => return (value, &quoted[at + 1..]),
             _ => value.push(letter),
         }
         is_escaped = false;
     }
-    None
+    (String::new(), "")
 }
 
 /// Reads a number of milliseconds.
@@ -176,8 +168,19 @@ mod tests {
                 ],
             ),
             (",, a ,,b", vec![metric("a", None, None), metric("b", None, None)]),
-            ("a b, c;, d;=1, e;dur=, f;desc=\"open", vec![]),
-            ("bad bad, good;dur=1", vec![metric("good", Some(1_000), None)]),
+            // Characters that belong to no name and no value are ignored.
+            (
+                "a b, c;, d;=1",
+                vec![metric("a", None, None), metric("c", None, None), metric("d", None, None)],
+            ),
+            ("a;dur=1 2;desc=x", vec![metric("a", Some(1_000), Some("x"))]),
+            ("a x;dur=1;;desc=\"x\"y", vec![metric("a", Some(1_000), Some("x"))]),
+            (
+                "a\"b, c;dur=1\"2, d",
+                vec![metric("a", None, None), metric("c", Some(1_000), None), metric("d", None, None)],
+            ),
+            ("a;dur=;dur=1, b;desc=\"open, c", vec![metric("a", None, None), metric("b", None, Some(""))]),
+            ("=1, ;dur=1, \"a\"", vec![]),
         ] {
             assert_eq!(of(&[value.as_bytes()]), expected, "{value}");
         }

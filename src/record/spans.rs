@@ -5,14 +5,14 @@
 //! `handclasp.`. Invariants: no field holds the value of a header or a secret of a URL. A phase begins when the phase
 //! before it ends.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::exchange::server_address;
+use super::exchange::{ExchangeOutcome, error_type, server_address};
+use super::methods::OTHER;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
@@ -34,16 +34,16 @@ pub(super) struct Spans {
 impl Spans {
     /// Starts the span `http.request` and the phase `queue`. Returns `None` if no subscriber wants the span.
     pub(super) fn begin(sending: &Sending<'_>, resends: u32, now: Instant) -> Option<Self> {
-        let Sending { method, uri, port, template, .. } = *sending;
-        let (known, original) = known(method);
+        let Sending { method, uri, port, template, known, .. } = *sending;
+        let known = known.has(method).then(|| method.as_str());
         let request = tracing::info_span!(
             target: TARGET,
             "http.request",
             otel.kind = "client",
             otel.name = name(known, template),
             otel.status_code = Empty,
-            http.request.method = known.unwrap_or("_OTHER"),
-            http.request.method_original = original,
+            http.request.method = known.unwrap_or(OTHER),
+            http.request.method_original = known.is_none().then(|| method.as_str()),
             url.full = redacted(uri),
             url.template = template,
             server.address = server_address(uri),
@@ -54,6 +54,7 @@ impl Spans {
             http.response.status_code = Empty,
             error.type = Empty,
             http.request.resend_count = (resends > 0).then(|| int(resends)),
+            handclasp.cancelled = Empty,
             handclasp.connection.id = Empty,
             handclasp.connection.reused = Empty,
             handclasp.connection.close_reason = Empty,
@@ -127,21 +128,25 @@ impl Spans {
         self.next(span, now);
     }
 
-    /// Ends all spans. `received` is the number of bytes of the response's content, if a response head came.
+    /// Ends all spans. `received` is the number of bytes of the response's content.
     pub(super) fn close(
         mut self,
-        error: Option<Cow<'static, str>>,
+        status: Option<StatusCode>,
+        outcome: ExchangeOutcome,
         close: Option<&'static str>,
-        received: Option<u64>,
+        received: u64,
         now: Instant,
     ) {
-        if let Some(received) = received {
+        if status.is_some() {
             self.phase.record("bytes", int(received));
         }
         if let Some(close) = close {
             self.request.record("handclasp.connection.close_reason", close);
         }
-        if let Some(error) = error {
+        if outcome == ExchangeOutcome::Cancelled {
+            self.request.record("handclasp.cancelled", true);
+        }
+        if let Some(error) = error_type(status, outcome) {
             self.request.record("error.type", &*error).record("otel.status_code", "ERROR");
         }
         self.next(Span::none(), now);
@@ -162,23 +167,6 @@ impl Spans {
     }
 }
 
-/// Returns the method if the conventions know it, and the method as it was sent if they do not.
-pub(crate) fn known(method: &Method) -> (Option<&str>, Option<&str>) {
-    let is_known = matches!(
-        *method,
-        Method::GET
-            | Method::HEAD
-            | Method::POST
-            | Method::PUT
-            | Method::DELETE
-            | Method::CONNECT
-            | Method::OPTIONS
-            | Method::TRACE
-            | Method::PATCH
-    );
-    if is_known { (Some(method.as_str()), None) } else { (None, Some(method.as_str())) }
-}
-
 /// Returns the name that OpenTelemetry shows for the span.
 fn name(method: Option<&str>, template: Option<&str>) -> String {
     let method = method.unwrap_or("HTTP");
@@ -191,16 +179,13 @@ mod tests {
 
     #[test]
     fn the_name_has_the_method_and_the_template() {
-        for (method, template, expected) in [
-            ("GET", None, "GET"),
-            ("PATCH", Some("/users/{id}"), "PATCH /users/{id}"),
-            ("BREW", None, "HTTP"),
-            ("get", Some("/x"), "HTTP /x"),
+        for (known, template, expected) in [
+            (Some("GET"), None, "GET"),
+            (Some("PATCH"), Some("/users/{id}"), "PATCH /users/{id}"),
+            (None, None, "HTTP"),
+            (None, Some("/x"), "HTTP /x"),
         ] {
-            let method: Method = method.parse().unwrap();
-            let (known, original) = known(&method);
             assert_eq!(name(known, template), expected);
-            assert_eq!(original.is_none(), known.is_some(), "{method}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What measures the lookups of names.
+//! The function that measures the lookups of names.
 //!
-//! This file uses no other file of the crate. Invariant: a panic of what measures reaches nobody else.
+//! This file uses no other file of the crate. Invariant: a panic of the function does not leave this file.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

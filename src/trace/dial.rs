@@ -3,6 +3,7 @@
 //! A dial has a trace of its own, because a dial may serve another request than the request that began the dial.
 //! Invariant: each phase that begins ends once. If the guard of a phase is dropped, the phase ends as cancelled.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -118,7 +119,8 @@ impl Setup {
     pub(crate) fn unix(&self, path: &dyn std::fmt::Display) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "unix",
-            network.transport = "unix", network.peer.address = %path, error.type = Empty, elapsed_ns = Empty,
+            network.transport = "unix", network.peer.address = %path,
+            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
         );
         self.begin(Phase::Tcp, span)
     }
@@ -128,7 +130,7 @@ impl Setup {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "tcp",
             network.peer.address = %peer.ip(), network.peer.port = int(peer.port()), attempt = int(number),
-            outcome = Empty, elapsed_ns = Empty,
+            outcome = Empty, error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
         );
         Attempt { span, started: time::now(), over: false }
     }
@@ -255,13 +257,14 @@ impl Attempt {
         self.finish("won");
     }
 
-    pub(crate) fn failed(mut self) {
-        self.finish("failed");
-    }
-
     /// Ends the attempt in favor of another address, which has connected or takes the attempt's place.
     pub(crate) fn lost(mut self) {
         self.finish("lost");
+    }
+
+    pub(crate) fn failed(mut self, kind: io::ErrorKind) {
+        self.span.record("error.type", tracing::field::debug(kind)).record("otel.status_code", "ERROR");
+        self.finish("failed");
     }
 
     fn finish(&mut self, outcome: &'static str) {

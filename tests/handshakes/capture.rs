@@ -4,6 +4,11 @@ use std::io::{self, Read};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::packet::{Flags, Segment};
+
+#[path = "../../examples/support/packet.rs"]
+mod packet;
+
 /// One TCP packet over IPv4.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Packet {
@@ -11,18 +16,29 @@ pub(crate) struct Packet {
     pub(crate) to: u16,
     pub(crate) has_syn: bool,
     pub(crate) has_ack: bool,
-    /// Whether the packet closes the connection or resets it.
-    is_end: bool,
+    flags: Flags,
     /// Number of bytes of data.
     pub(crate) data: usize,
 }
 
-/// Writes the flags and the number of bytes, such as `SYN+ACK 12`.
+impl Packet {
+    fn of(segment: &Segment) -> Self {
+        let Segment { source_port, destination_port, flags, .. } = *segment;
+        Self {
+            from: source_port,
+            to: destination_port,
+            has_syn: flags.has(Flags::SYN),
+            has_ack: flags.has(Flags::ACK),
+            flags,
+            data: segment.content.len(),
+        }
+    }
+}
+
+/// Writes the flags and the number of bytes, such as `SYN,ACK 12`.
 impl std::fmt::Debug for Packet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let flags = [(self.has_syn, "SYN"), (self.is_end, "END"), (self.has_ack, "ACK")];
-        let flags: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
-        write!(f, "{} {}", flags.join("+"), self.data)
+        write!(f, "{} {}", self.flags, self.data)
     }
 }
 
@@ -45,7 +61,7 @@ impl Capture {
         let (mut packets, mut room) = (Vec::new(), vec![0; 128 * 1024]);
         loop {
             match self.0.read(&mut room) {
-                Ok(read) => packets.extend(parse(&room[..read])),
+                Ok(read) => packets.extend(Segment::parse(&room[..read]).as_ref().map(Packet::of)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return packets,
                 Err(error) => panic!("{error}"),
             }
@@ -68,24 +84,4 @@ impl Capture {
         let before = packets.iter().take_while(|packet| packet.from != server || packet.data == 0);
         before.filter(|packet| packet.to == server).copied().collect()
     }
-}
-
-fn parse(packet: &[u8]) -> Option<Packet> {
-    const TCP: u8 = 6;
-    let ip = usize::from(packet.first()? & 15) * 4;
-    if *packet.get(9)? != TCP {
-        return None;
-    }
-    let length = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
-    let tcp = packet.get(ip..)?;
-    let port = |at: usize| Some(u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]));
-    let flags = *tcp.get(13)?;
-    Some(Packet {
-        from: port(0)?,
-        to: port(2)?,
-        has_syn: flags & 0x02 != 0,
-        has_ack: flags & 0x10 != 0,
-        is_end: flags & 0x05 != 0,
-        data: length - ip - usize::from(*tcp.get(12)? >> 4) * 4,
-    })
 }

@@ -71,6 +71,10 @@ fn an_attempt_without_one_of_its_steps_is_found() {
 fn spans_in_an_illegal_order_are_found() {
     let dial = || Start(9, "connection.setup", None);
     let whole = |_| false;
+    let cancelled = |more: &[Step]| {
+        let set = [Set(8, "handclasp.cancelled", "true"), Set(8, "elapsed_ns", "1")];
+        [&[Start(8, "http.request", None)][..], more, &set, &[Close(8)]].concat()
+    };
     for (steps, is_legal) in [
         (vec![Start(9, "connection.setup", Some(1))], false),
         (vec![dial(), Set(9, "elapsed_ns", "1"), Close(9)], true),
@@ -93,6 +97,8 @@ fn spans_in_an_illegal_order_are_found() {
             ],
             false,
         ),
+        (cancelled(&[]), true),
+        (cancelled(&[Set(8, "error.type", "Timeout"), Set(8, "otel.status_code", "ERROR")]), false),
     ] {
         assert_eq!(play(whole, &steps).is_ok(), is_legal);
     }
@@ -104,7 +110,9 @@ fn spans_in_an_illegal_order_are_found() {
     let end = [Set(8, "elapsed_ns", "1"), Close(8), Start(7, "tls", Some(9))];
     assert!(play(whole, &unix(&end)).is_ok(), "the handshake follows the connection over a unix socket");
     assert!(play(whole, &unix(&end[2..])).is_err(), "the handshake does not begin before the connection");
-    let failed = [Set(8, "error.type", "Connect")];
+    let failed = [Set(8, "error.type", "Connect"), Set(8, "otel.status_code", "ERROR")];
+    assert!(play(whole, &unix(&[&failed[..], &end[..2]].concat())).is_ok(), "a socket may refuse");
+    assert!(play(whole, &unix(&[&failed[..1], &end[..2]].concat())).is_err(), "an error without its status");
     assert!(play(whole, &unix(&[&failed[..], &end].concat())).is_err(), "no handshake follows a failed one");
     let again = [Start(7, "unix", Some(9))];
     assert!(play(whole, &unix(&[&end[..2], &again].concat())).is_err(), "a socket that is connected wins");

@@ -15,7 +15,7 @@ pub struct Meters {
     exporter: InMemoryMetricExporter,
 }
 
-/// What an instrument has measured: the values of each set of attributes.
+/// The values that an instrument has measured, for each set of attributes.
 #[derive(Debug)]
 pub struct Instrument {
     pub unit: String,

@@ -166,18 +166,22 @@ impl Open {
         if self.name == "tcp" && !self.has("outcome") {
             return self.fail("closed without an outcome");
         }
-        if self.name != "http.request" {
-            return Ok(());
-        }
         let (error, status) = (self.fields.get("error.type"), self.fields.get("http.response.status_code"));
         if error.is_some() != self.has("otel.status_code") {
             return self.fail("an error has a type and a status code");
+        }
+        if self.name != "http.request" {
+            return Ok(());
         }
         let is_refused = status.is_some_and(|status| status.parse::<u16>().unwrap() >= 400);
         if is_refused && error != status {
             return self.fail("a status from 400 on is the type of the error");
         }
-        if error.is_none() && (status.is_none() || !matches!(self.begun, 0 | 4)) {
+        let is_cancelled = self.has("handclasp.cancelled");
+        if is_cancelled && error.is_some() && !is_refused {
+            return self.fail("an attempt that the caller cancelled is no error");
+        }
+        if error.is_none() && !is_cancelled && (status.is_none() || !matches!(self.begun, 0 | 4)) {
             // A subscriber that wants no phases sees none.
             return self.fail("a success has a status and all phases");
         }

@@ -127,6 +127,16 @@ fn failing_dials() -> Vec<(Case, ErrorKind)> {
             ErrorKind::Connect,
         ),
     ];
+    #[cfg(unix)]
+    cases.push((
+        case(
+            Phase::Tcp,
+            Client::builder().unix_socket("/nowhere/handclasp.sock"),
+            "http://a.test/",
+            ["http.request(queue)", "connection.setup(unix)"],
+        ),
+        ErrorKind::Connect,
+    ));
     #[cfg(feature = "proxy")]
     cases.push((
         case(
@@ -151,16 +161,18 @@ fn failing_dials() -> Vec<(Case, ErrorKind)> {
     cases
 }
 
-fn assert_setup(spans: &[Span], phase: Phase, kind: &str) {
-    let name = match phase {
-        Phase::Dns => "dns",
-        Phase::Tcp => "tcp",
-        Phase::Proxy => "proxy",
-        _ => "tls",
-    };
+/// Fails unless the last phase of the dial says how it ended, and has an error status if it has an error.
+fn assert_setup(spans: &[Span], tree: &str, kind: &str) {
+    let name = last_phase(tree);
     let span = spans.iter().rfind(|span| span.name == name).unwrap();
-    let shown = span.field("error.type").or_else(|| span.field("outcome"));
-    assert!(shown.is_some(), "{kind}: {span:?}");
+    let error = span.field("error.type");
+    assert!(error.or_else(|| span.field("outcome")).is_some(), "{kind}: {span:?}");
+    assert_eq!(span.field("otel.status_code"), error.map(|_| "ERROR"), "{kind}: {span:?}");
+}
+
+/// Returns the name of the last span of a tree.
+fn last_phase(tree: &str) -> &str {
+    tree.trim_end_matches(')').rsplit(['(', ' ']).next().unwrap()
 }
 
 #[tokio::test]
@@ -179,7 +191,7 @@ async fn a_dial_that_fails_in_each_phase_is_told_alike() {
         assert_eq!(record.timings(), error.timings().unwrap());
         assert!(record.connection().is_none() && record.request_written() == Written::Nothing);
         assert_all_same(std::slice::from_ref(&record), &spans);
-        assert_setup(&spans, phase, "failed");
+        assert_setup(&spans, trees[1], "failed");
         assert_eq!(spans[0].follows, [2], "the request is linked to the dial that failed");
         assert_eq!(spans[2].field("error.type"), Some(&*format!("{kind:?}")));
     }
@@ -193,7 +205,7 @@ async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
         let (records, builder) = Records::of(builder);
         let client = builder.build().unwrap();
         let mut request = Box::pin(client.get(url).send());
-        let last = trees[1].trim_end_matches(')').rsplit(['(', ' ']).next().unwrap();
+        let last = last_phase(trees[1]);
         until("the dial is in the phase", || {
             assert!(request.as_mut().now_or_never().is_none());
             recorder.has(last)
@@ -202,14 +214,14 @@ async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
         drop(request);
         let record = records.one();
         assert_eq!((record.outcome(), record.phase()), (ExchangeOutcome::Cancelled, phase));
-        assert_eq!(record.error_type().as_deref(), Some("cancelled"));
+        assert_eq!(record.error_type(), None, "the caller's wish is no error");
         client.pool().shutdown(Duration::ZERO).await;
         drop(client);
         until("the dial ends", || recorder.is_quiet()).await;
         let spans = recorder.take();
         assert_eq!(tree(&spans), trees);
         assert_all_same(std::slice::from_ref(&record), &spans);
-        assert_setup(&spans, phase, "cancelled");
+        assert_setup(&spans, trees[1], "cancelled");
         assert_eq!(spans[0].follows, [2], "the request is linked to the dial that it began");
     }
 }

@@ -119,5 +119,8 @@ async fn the_error_names_every_attempt() {
     assert!(error.chain().to_string().ends_with(&text), "R-8305-5-3: {}", error.chain());
     let spans = recorder.take();
     assert_eq!(outcomes(&spans), expected(&[(refused, "failed"), (silent.at, "cancelled")]));
+    let failed = spans.iter().find(|span| span.field("outcome") == Some("failed")).unwrap();
+    let error = ["error.type", "otel.status_code"].map(|name| failed.field(name));
+    assert_eq!(error, [Some("ConnectionRefused"), Some("ERROR")]);
     assert_eq!(find(&spans, "connection.setup").field("error.type"), Some("Timeout"));
 }

@@ -63,6 +63,8 @@ pub(crate) fn assert_same(record: &ExchangeRecord, spans: &[Span], at: usize) {
     }
     let field = |name: &str| request.field(name).map(ToOwned::to_owned);
     assert_eq!(field("error.type"), record.error_type().map(Into::into));
+    let is_cancelled = record.outcome() == ExchangeOutcome::Cancelled;
+    assert_eq!(field("handclasp.cancelled").as_deref(), is_cancelled.then_some("true"));
     assert_eq!(field("http.response.status_code"), record.status().map(|status| status.as_u16().to_string()));
     assert_eq!(field("url.full"), Some(record.redacted_url()));
     let resends = Some(record.resend_count()).filter(|count| *count > 0);
@@ -227,7 +229,7 @@ async fn the_fields_follow_the_conventions() {
     let (recorder, _guard) = Recorder::start();
     let status = |status: u16| Reply::raw(&[&format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n")]);
     let old = Reply::raw(&["HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n"]);
-    let peers = Peers::new(Script::new(&[&[status(200), status(404), status(500), old]]));
+    let peers = Peers::new(Script::new(&[&[status(200), status(404), status(500), status(200), old]]));
     let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
     let client = builder.build().unwrap();
     let brew: http::Method = "BREW".parse().unwrap();
@@ -235,6 +237,7 @@ async fn the_fields_follow_the_conventions() {
         (http::Method::GET, "http://a.test/x?sig=hunter2&a=1", None, ["GET", "GET", "", "", "1.1"]),
         (brew, "http://a.test/", Some("/pot"), ["HTTP /pot", "_OTHER", "BREW", "404", "1.1"]),
         (http::Method::PATCH, "http://a.test:80/", Some("/{id}"), ["PATCH /{id}", "PATCH", "", "500", "1.1"]),
+        (http::Method::QUERY, "http://a.test/", None, ["QUERY", "QUERY", "", "", "1.1"]),
         (http::Method::GET, "http://a.test", None, ["GET", "GET", "", "", "1.0"]),
     ] {
         let mut request = http::Request::builder().method(method).uri(url);
@@ -260,6 +263,30 @@ async fn the_fields_follow_the_conventions() {
             assert_eq!(span.field("url.full"), Some("http://a.test/x?sig=REDACTED&a=1"));
             assert_eq!(records.take()[0].uri(), url, "the record has the URL as it was sent");
         }
+    }
+}
+
+/// The caller's list of methods replaces the list of the conventions, for each attempt of a call.
+#[tokio::test(start_paused = true)]
+async fn the_caller_can_say_which_methods_are_known() {
+    let (recorder, _guard) = Recorder::start();
+    let moved = Reply::raw(&["HTTP/1.1 307 So\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n"]);
+    let dying = [Reply::ok("hello"), Reply::silence().eof()];
+    let script = Script { is_eager: true, ..Script::new(&[&dying, &[moved, Reply::ok("hello")]]) };
+    let peers = Peers::new(script);
+    let own: http::Method = "PROPFIND".parse().unwrap();
+    let builder = Client::builder().connector(peers.connector()).known_methods([own.clone()]);
+    let client = builder.build().unwrap();
+    let names = ["otel.name", "http.request.method", "http.request.method_original"];
+    let attempts = if cfg!(feature = "url") { 3 } else { 2 };
+    for (method, expected) in [
+        (own, vec![[Some("PROPFIND"), Some("PROPFIND"), None]]),
+        (http::Method::GET, vec![[Some("HTTP"), Some("_OTHER"), Some("GET")]; attempts]),
+    ] {
+        finish(client.request(method, URL).send().await.unwrap()).await;
+        let spans = recorder.take();
+        let requests = spans.iter().filter(|span| span.name == "http.request");
+        assert_eq!(requests.map(|span| names.map(|name| span.field(name))).collect::<Vec<_>>(), expected);
     }
 }
 
@@ -395,7 +422,7 @@ async fn the_connection_is_free_when_the_function_is_called() {
 
 #[tokio::test(start_paused = true)]
 async fn the_servers_own_timing_is_read_from_response_and_record() {
-    let reply = "HTTP/1.1 200 OK\r\nserver-timing: db;dur=12, app;desc=\"x, y\"\r\nserver-timing: bad bad\r\ncontent-length: 0\r\n\r\n";
+    let reply = "HTTP/1.1 200 OK\r\nserver-timing: db;dur=12, app;desc=\"x, y\"\r\nserver-timing: ;bad\r\ncontent-length: 0\r\n\r\n";
     let peers = Peers::new(Script::new(&[&[Reply::raw(&[reply])]]));
     let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
     let response = builder.build().unwrap().get(URL).send().await.unwrap();

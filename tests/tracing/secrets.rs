@@ -83,6 +83,9 @@ async fn a_77_no_span_and_no_hook_shows_a_secret() {
     assert_eq!(response.redirects().len(), 1);
     let mut shown = format!("{response:?}");
     drop(response.bytes().await.unwrap());
+    // Without the feature, the redirect is not followed, and this request takes its answer.
+    #[cfg(not(feature = "url"))]
+    drop(request("http://b.test/next").send().await.unwrap().bytes().await.unwrap());
     for url in [
         "http://b.test/cut?X-Amz-Signature=hunter2",
         "http://c.test/broken?sig=hunter2",
@@ -102,7 +105,7 @@ async fn a_77_no_span_and_no_hook_shows_a_secret() {
         assert!(texts.contains(text), "{text}: {texts}");
     }
     assert!(hooked.contains("\"authorization\": Sensitive"), "{hooked}");
-    assert_eq!(hooked.matches("ExchangeRecord {\n").count(), if cfg!(feature = "url") { 5 } else { 4 });
+    assert_eq!(hooked.matches("ExchangeRecord {\n").count(), 5);
     for text in [&*texts, &*hooked, &*shown] {
         assert!(!text.contains(SECRET) && !text.contains("104, 117, 110"), "A-77: {text}");
     }

@@ -39,6 +39,8 @@ pub(crate) fn run(words: &[String]) -> Result<(), BoxError> {
     let [kind, address, control, workers, each] = words else {
         return Err("a client needs five arguments".into());
     };
+    #[cfg(feature = "info-lines")]
+    throw_lines_away();
     let (address, control) = (address.parse()?, control.parse()?);
     let root = std::env::var(ROOT).unwrap_or_default();
     let server = Server::elsewhere(address, control, root);
@@ -48,6 +50,15 @@ pub(crate) fn run(words: &[String]) -> Result<(), BoxError> {
         team.repeat(&job, each.parse()?).await;
         Ok(())
     })
+}
+
+/// Starts a subscriber that writes a line for each span of the level INFO when the span closes, and throws the lines away.
+#[cfg(feature = "info-lines")]
+fn throw_lines_away() {
+    use tracing_subscriber::fmt::format::FmtSpan;
+
+    let lines = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::INFO);
+    lines.with_span_events(FmtSpan::CLOSE).with_ansi(false).with_writer(std::io::sink).init();
 }
 
 /// Checks that a tool can be used. Returns the reason if it cannot.

@@ -205,7 +205,7 @@ impl Dialer {
                 Ok(tcp)
             }
             Some(Err(error)) => {
-                attempt.failed();
+                attempt.failed(error.kind());
                 let scope = if shortage(&error).is_some() { Scope::Shortage } else { Scope::Attempt };
                 let message = format!("the client could not connect to the proxy {proxy} again");
                 Err(DialError::new(ErrorKind::Connect, Phase::Proxy, message, scope).because(error))
