@@ -7,6 +7,9 @@
 mod ends;
 #[path = "tracing/exported.rs"]
 mod exported;
+#[cfg(all(feature = "otel", feature = "url"))]
+#[path = "tracing/links.rs"]
+mod links;
 #[path = "tracing/races.rs"]
 mod races;
 #[path = "tracing/records.rs"]

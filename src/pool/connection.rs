@@ -24,7 +24,7 @@ use super::{PoolInner, Runtime};
 use crate::connect::{Look, Seat, Stream, TlsInfo};
 use crate::time;
 use crate::timer::Timer;
-use crate::trace::{Setup, SpanId};
+use crate::trace::{Setup, SpanLink};
 
 /// One connection, in two parts: `conn` moves to the request that uses the connection, and `fixed` stays reachable
 /// from the pool.
@@ -93,8 +93,8 @@ pub(super) struct Fixed {
     pub(super) tls: Option<Arc<TlsInfo>>,
     /// What measures the connection when it is closed. `None` if nothing does.
     observer: Option<Arc<dyn Observer>>,
-    /// The span of the dial, to which the spans of requests are linked. `None` if no subscriber wanted the span.
-    setup_span: Option<SpanId>,
+    /// The link to the span of the dial, for the spans of requests. `None` if no subscriber wanted the span.
+    setup_link: Option<SpanLink>,
 }
 
 /// The state of the request under way on a connection, for `Pool::stats`. The policy counts a request only when its use
@@ -357,9 +357,9 @@ impl ConnectionInfo {
         Self { fixed: None, ordinal: 0, reused: false, begun: time::now() }
     }
 
-    /// Returns the span of the dial that made the connection.
-    pub(crate) fn setup_span(&self) -> Option<SpanId> {
-        self.fixed.as_ref()?.setup_span.clone()
+    /// Returns the link to the span of the dial that made the connection.
+    pub(crate) fn setup_link(&self) -> Option<&SpanLink> {
+        self.fixed.as_ref()?.setup_link.as_ref()
     }
 
     /// Returns the connection's number, counted from 1. The number is unique among the connections of this client.
@@ -463,7 +463,7 @@ impl Connection {
             seat,
             tls,
             observer,
-            setup_span: setup.span().id(),
+            setup_link: setup.link(),
         };
         let conn = Conn {
             stream,

@@ -195,7 +195,7 @@ impl RequestTrace {
     /// Links the attempt's span to the span of a dial that began for this attempt. The dial may serve another request.
     pub(crate) fn began_dial(&mut self, setup: &Setup) {
         if let Some(spans) = self.spans() {
-            spans.follow(setup.span().id());
+            spans.follow(setup.id(), setup.link().as_ref());
         }
     }
 

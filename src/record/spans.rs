@@ -16,7 +16,7 @@ use super::exchange::server_address;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
-use crate::trace::{SpanId, TARGET, int, record_elapsed};
+use crate::trace::{SpanLink, TARGET, int, record_elapsed};
 
 /// The span `http.request`, and the span of the phase that is running.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub(super) struct Spans {
     started: Instant,
     phase: Span,
     phase_started: Instant,
-    /// The spans that the attempt's span follows from.
-    links: Vec<SpanId>,
+    /// Numbers of the connections to whose dials the attempt's span is linked.
+    links: Vec<u64>,
 }
 
 impl Spans {
@@ -86,16 +86,16 @@ impl Spans {
         self.phase.record("waited", true);
     }
 
-    /// Links the attempt's span to the span of a dial.
-    pub(super) fn follow(&mut self, dial: Option<SpanId>) {
-        if let Some(id) = dial.filter(|id| !self.links.contains(id)) {
-            self.request.follows_from(&id);
-            self.links.push(id);
+    /// Links the attempt's span to the span of the dial of a connection.
+    pub(super) fn follow(&mut self, connection: u64, dial: Option<&SpanLink>) {
+        if let Some(dial) = dial.filter(|_| !self.links.contains(&connection)) {
+            dial.add_to(&self.request);
+            self.links.push(connection);
         }
     }
 
     pub(super) fn assigned(&mut self, connection: &ConnectionInfo, now: Instant) {
-        self.follow(connection.setup_span());
+        self.follow(connection.id(), connection.setup_link());
         self.request
             .record("handclasp.connection.id", int(connection.id()))
             .record("handclasp.connection.reused", connection.is_reused());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::{TARGET, int, record_elapsed};
+use super::{SpanLink, TARGET, int, record_elapsed};
 use crate::error::{ErrorKind, Phase};
 use crate::time;
 
@@ -58,6 +58,8 @@ impl Interval {
 /// The trace of one dial: its root span and its milestones.
 #[derive(Debug)]
 pub(crate) struct Setup {
+    /// Number of the connection that the dial is to make.
+    id: u64,
     span: Span,
     started: Instant,
     milestones: Mutex<Milestones>,
@@ -80,11 +82,16 @@ impl Setup {
             otel.status_code = Empty,
             elapsed_ns = Empty,
         );
-        Self { span, started: now, milestones: Mutex::default(), is_over: AtomicBool::new(false) }
+        Self { id, span, started: now, milestones: Mutex::default(), is_over: AtomicBool::new(false) }
     }
 
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the link to the span of the dial. `None` if no subscriber wants the span.
+    pub(crate) fn link(&self) -> Option<SpanLink> {
+        SpanLink::to(&self.span)
     }
 
     /// Returns the time at which a request asked for the dial.

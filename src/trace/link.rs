@@ -1,0 +1,56 @@
+//! The link from the span of a request to the span of a dial.
+//!
+//! With the feature `otel`, this file is the only file that knows `tracing-opentelemetry`. Its layer forgets a span that
+//! closes, so that a request on a connection that is kept could not be linked by the number of the span. `tracing` may
+//! also give the number to another span. The context of the span names the span for ever, and in every subscriber.
+
+#[cfg(feature = "otel")]
+use opentelemetry::trace::{SpanContext, TraceContextExt};
+use tracing::Span;
+use tracing::span::Id;
+#[cfg(feature = "otel")]
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// A link to a span, which outlives the span.
+#[derive(Clone, Debug)]
+pub(crate) enum SpanLink {
+    /// The number of the span in its subscriber.
+    Id(Id),
+    /// The context of the span. A layer of OpenTelemetry exports the span.
+    #[cfg(feature = "otel")]
+    Context(Box<SpanContext>),
+}
+
+impl SpanLink {
+    /// Creates a link to a span that has not closed. Returns `None` if no subscriber wants the span.
+    pub(crate) fn to(span: &Span) -> Option<Self> {
+        let id = span.id()?;
+        #[cfg(feature = "otel")]
+        if let Some(context) = context(span) {
+            return Some(Self::Context(Box::new(context)));
+        }
+        Some(Self::Id(id))
+    }
+
+    /// Adds the link to a span, which may be in another trace than the span that the link names.
+    ///
+    /// A context goes to the layer of OpenTelemetry alone: if the named span is still open, that layer would make a second
+    /// link of its number.
+    pub(crate) fn add_to(&self, span: &Span) {
+        match self {
+            Self::Id(id) => {
+                span.follows_from(id);
+            }
+            #[cfg(feature = "otel")]
+            Self::Context(context) => span.add_link(SpanContext::clone(context)),
+        }
+    }
+}
+
+/// Returns the context of a span. `None` if no layer of OpenTelemetry exports the span.
+#[cfg(feature = "otel")]
+fn context(span: &Span) -> Option<SpanContext> {
+    let context = OpenTelemetrySpanExt::context(span);
+    let context = context.span().span_context().clone();
+    context.is_valid().then_some(context)
+}
