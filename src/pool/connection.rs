@@ -24,7 +24,7 @@ use super::{PoolInner, Runtime};
 use crate::connect::{Look, Seat, Stream, TlsInfo};
 use crate::time;
 use crate::timer::Timer;
-use crate::trace::{Setup, SpanLink};
+use crate::trace::{Milestones, Setup, SpanLink};
 
 /// One connection, in two parts: `conn` moves to the request that uses the connection, and `fixed` stays reachable
 /// from the pool.
@@ -48,8 +48,8 @@ pub(crate) struct Conn {
     stay_until: Option<Instant>,
     /// Time at which the latest use ended. Before the first use, the time at which the connection was made.
     pub(super) used_at: Instant,
-    /// Record of how the connection was made, until the first request has reported the record.
-    pub(super) setup: Option<Arc<Setup>>,
+    /// Milestones of the dial, until the first request has reported the milestones.
+    pub(super) dial: Option<Box<Milestones>>,
     /// Whether the connection was ever idle. The server may have closed the connection during that time.
     pub(super) was_idle: bool,
     /// Number of CR and LF bytes discarded while the connection has been idle.
@@ -437,14 +437,14 @@ impl Connection {
         local: Option<SocketAddr>,
         tls: Option<Arc<TlsInfo>>,
         runtime: Runtime,
-        setup: Arc<Setup>,
+        setup: &Setup,
         lifetime: Option<Duration>,
         epoch: u64,
         place: Place,
         route: Arc<Route>,
         seat: Option<Seat>,
     ) -> Self {
-        let made = time::now();
+        let (made, milestones) = (time::now(), setup.milestones());
         let observer = pool.upgrade().and_then(|inner| inner.config.observer.clone());
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
         let fixed = Fixed {
@@ -456,7 +456,7 @@ impl Connection {
             epoch,
             made,
             until,
-            handshake: setup.milestones().handshake(),
+            handshake: milestones.handshake(),
             route,
             peer,
             local,
@@ -477,7 +477,7 @@ impl Connection {
             line_ends: 0,
             stay_until: None,
             used_at: made,
-            setup: Some(setup),
+            dial: Some(Box::new(milestones)),
         };
         Self { conn: Box::new(conn), fixed: Arc::new(fixed) }
     }
@@ -571,7 +571,7 @@ impl Conn {
     /// Marks the connection as idle before its next use, so that the connection counts as reused.
     pub(crate) fn set_idle(&mut self) {
         self.was_idle = true;
-        self.setup = None;
+        self.dial = None;
     }
 }
 

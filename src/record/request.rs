@@ -201,11 +201,12 @@ impl RequestTrace {
 
     /// Notes that the attempt stops waiting for a dial, which has ended or goes on.
     pub(crate) fn dial_seen(&mut self, setup: &Setup) {
-        self.note_dial(setup.milestones());
+        self.dial_made(setup.milestones());
         self.began_dial(setup);
     }
 
-    fn note_dial(&mut self, milestones: Milestones) {
+    /// Notes how far the dial has come for which the attempt waited, or that made the connection of the attempt.
+    pub(crate) fn dial_made(&mut self, milestones: Milestones) {
         self.timeline.set_dial(milestones);
     }
 

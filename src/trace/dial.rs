@@ -171,6 +171,9 @@ impl Setup {
             self.span.record("error.type", tracing::field::debug(kind)).record("otel.status_code", "ERROR");
         }
         record_elapsed(&self.span, self.started, now);
+        // The span closes later if the request that began the dial is not polled. tracing-opentelemetry takes the latest
+        // exit of a span for its end.
+        self.span.in_scope(|| ());
     }
 
     fn begin(&self, phase: Phase, span: Span) -> SetupPhase<'_> {

@@ -1,6 +1,7 @@
 //! Spans as OpenTelemetry exports them: kinds, names, parents, links, status and attributes.
 
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use opentelemetry::Value;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TracerProvider};
@@ -185,6 +186,29 @@ async fn exported_spans_of_requests_without_an_answer_have_an_error_status() {
     assert_eq!((setups.len(), text(setups[0], "error.type").as_deref()), (2, Some("Connect")));
     assert_eq!((&setups[0].status, &setups[1].status), (&Status::error(""), &Status::Unset));
     assert_eq!(requests(&spans).len(), 2);
+}
+
+/// The span of a dial ends with the dial, also if no request uses the connection yet, and if the request that began the
+/// dial is not polled.
+#[tokio::test(start_paused = true)]
+async fn the_exported_span_of_a_dial_ends_with_the_dial() {
+    let exported = Exported::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let client = client(&peers);
+    client.warm(URL, 1).await.unwrap();
+    settle().await;
+    assert_eq!(exported.take().len(), 1, "the dial of the idle connection");
+
+    client.pool().close_idle();
+    let mut request = Box::pin(client.get(URL).send());
+    assert!(futures_util::FutureExt::now_or_never(request.as_mut()).is_none());
+    settle().await;
+    let now = SystemTime::now();
+    finish(request.await.unwrap()).await;
+    settle().await;
+    let spans = exported.take();
+    assert!(find(&spans, "connection.setup").end_time <= now, "the dial had ended");
+    assert!(requests(&spans)[0].end_time >= now);
 }
 
 /// A propagator that runs in `on_request` gets the context of each attempt. The span of the attempt still lasts until the
