@@ -37,7 +37,9 @@ fn print_tree(all: &[SpanData], span: &SpanData, depth: usize) {
     let id = span.span_context.span_id();
     println!("{label:<26} {kind:<8} span {id}  {:>9}", format!("{took:.1?}"));
     for link in span.links.iter() {
-        println!("{indent}  linked to span {}", link.span_context.span_id());
+        let linked = all.iter().find(|other| other.span_context == link.span_context);
+        let name = linked.map_or("in another batch", |other| &other.name);
+        println!("{indent}  linked to span {} ({name})", link.span_context.span_id());
     }
     for key in SHOWN {
         if let Some(value) = text(span, key) {

@@ -1,8 +1,9 @@
 //! The link from the span of a request to the span of a dial.
 //!
-//! With the feature `otel`, this file is the only file that knows `tracing-opentelemetry`. Its layer forgets a span that
-//! closes, so that a request on a connection that is kept could not be linked by the number of the span. `tracing` may
-//! also give the number to another span. The context of the span names the span for ever, and in every subscriber.
+//! A subscriber numbers its spans, and may give the number of a span that has closed to another span. The layer of
+//! `tracing-opentelemetry` forgets a span that closes, so that it cannot link a request on a kept connection by the number
+//! of the dial's span. With the feature `otel`, the link therefore holds the context of the span, which names the span for
+//! ever and in every subscriber. No other file uses `tracing-opentelemetry`.
 
 #[cfg(feature = "otel")]
 use opentelemetry::trace::{SpanContext, TraceContextExt};
@@ -32,10 +33,10 @@ impl SpanLink {
         Some(Self::Id(id))
     }
 
-    /// Adds the link to a span, which may be in another trace than the span that the link names.
+    /// Adds the link to a span.
     ///
-    /// A context goes to the layer of OpenTelemetry alone: if the named span is still open, that layer would make a second
-    /// link of its number.
+    /// A context goes to the layer of OpenTelemetry alone. If this function also told the subscriber the number, the layer
+    /// would add a second link while the named span is open.
     pub(crate) fn add_to(&self, span: &Span) {
         match self {
             Self::Id(id) => {
