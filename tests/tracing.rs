@@ -16,6 +16,8 @@ mod races;
 mod records;
 #[path = "tracing/secrets.rs"]
 mod secrets;
+#[path = "tracing/subscribers.rs"]
+mod subscribers;
 mod support;
 
 use std::future::Future;

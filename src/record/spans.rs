@@ -9,23 +9,22 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use http::{Method, StatusCode, Version};
-use tracing::Span;
 use tracing::field::Empty;
 
 use super::exchange::server_address;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
-use crate::trace::{SpanLink, TARGET, int, record_elapsed};
+use crate::trace::{OwnSpan, SpanLink, TARGET, int, record_elapsed};
 
 /// The span `http.request`, and the span of the phase that is running.
 #[derive(Debug)]
 pub(super) struct Spans {
-    request: Span,
+    request: OwnSpan,
     /// Whether the attempt's span was entered.
     was_entered: bool,
     started: Instant,
-    phase: Span,
+    phase: OwnSpan,
     phase_started: Instant,
     /// Numbers of the connections to whose dials the attempt's span is linked.
     links: Vec<u64>,
@@ -63,16 +62,16 @@ impl Spans {
             return None;
         }
         let mut spans = Self {
-            request,
+            request: OwnSpan::new(request),
             was_entered: false,
             started: now,
-            phase: Span::none(),
+            phase: OwnSpan::none(),
             phase_started: now,
             links: Vec::new(),
         };
-        let queue = tracing::debug_span!(
-            target: TARGET, parent: &spans.request, "queue", waited = false, elapsed_ns = Empty,
-        );
+        let queue = spans.request.child(|above| {
+            tracing::debug_span!(target: TARGET, parent: above, "queue", waited = false, elapsed_ns = Empty)
+        });
         spans.next(queue, now);
         Some(spans)
     }
@@ -104,15 +103,17 @@ impl Spans {
                 .record("network.peer.address", tracing::field::display(peer.ip()))
                 .record("network.peer.port", int(peer.port()));
         }
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.request, "send", bytes = Empty, elapsed_ns = Empty,
-        );
+        let span = self.request.child(|above| {
+            tracing::debug_span!(target: TARGET, parent: above, "send", bytes = Empty, elapsed_ns = Empty)
+        });
         self.next(span, now);
     }
 
     pub(super) fn sent(&mut self, sent: u64, now: Instant) {
         self.phase.record("bytes", int(sent));
-        let span = tracing::debug_span!(target: TARGET, parent: &self.request, "wait", elapsed_ns = Empty);
+        let span = self
+            .request
+            .child(|above| tracing::debug_span!(target: TARGET, parent: above, "wait", elapsed_ns = Empty));
         self.next(span, now);
     }
 
@@ -121,9 +122,9 @@ impl Spans {
         self.request
             .record("http.response.status_code", int(status.as_u16()))
             .record("network.protocol.version", version);
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.request, "receive", bytes = Empty, elapsed_ns = Empty,
-        );
+        let span = self.request.child(|above| {
+            tracing::debug_span!(target: TARGET, parent: above, "receive", bytes = Empty, elapsed_ns = Empty)
+        });
         self.next(span, now);
     }
 
@@ -144,7 +145,7 @@ impl Spans {
         if let Some(error) = error {
             self.request.record("error.type", &*error).record("otel.status_code", "ERROR");
         }
-        self.next(Span::none(), now);
+        self.next(OwnSpan::none(), now);
         record_elapsed(&self.request, self.started, now);
         if self.was_entered {
             // tracing-opentelemetry takes the latest exit of an entered span for its end.
@@ -153,7 +154,7 @@ impl Spans {
     }
 
     /// Ends the running phase and begins the next phase.
-    fn next(&mut self, span: Span, now: Instant) {
+    fn next(&mut self, span: OwnSpan, now: Instant) {
         if !self.phase.is_none() {
             record_elapsed(&self.phase, self.phase_started, now);
         }

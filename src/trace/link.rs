@@ -13,7 +13,7 @@ use tracing::span::Id;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// A link to a span, which outlives the span.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum SpanLink {
     /// The number of the span in its subscriber.
     Id(Id),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt, TracerProvider};
@@ -117,14 +118,17 @@ async fn no_request_is_exported_with_a_link_twice() {
     }
     drop(client);
     // The last dials may have ended after the last request.
-    let (spans, setups) = loop {
-        let spans = exporter.get_finished_spans().unwrap();
-        let setups = setups(&spans);
-        if requests(&spans).into_iter().all(|request| setups.contains_key(&connection(request))) {
-            break (spans, setups);
+    let ended = async {
+        loop {
+            let spans = exporter.get_finished_spans().unwrap();
+            let setups = setups(&spans);
+            if requests(&spans).into_iter().all(|request| setups.contains_key(&connection(request))) {
+                break (spans, setups);
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     };
+    let (spans, setups) = tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
     assert_eq!(requests(&spans).len(), 200);
     for request in requests(&spans) {
         let links = links(request);
