@@ -2,7 +2,8 @@
 //! `traceparent` with each attempt.
 //!
 //! One call is redirected once, so that it has two attempts. Both attempts belong to the trace of the caller, and each has a
-//! span id of its own. The server tells which `traceparent` it got.
+//! span id of its own. The server tells which `traceparent` it got. Both attempts use one connection, and the span of each
+//! is linked to the span `connection.setup` of this connection, which is in a trace of its own.
 //!
 //! Run the example by `cargo run --release --example otel --features otel`.
 

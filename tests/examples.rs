@@ -259,9 +259,15 @@ fn the_example_of_otel_sends_the_context_of_each_attempt() {
         assert!(text.contains(&format!("client   span {span}")), "the span is exported: {text}");
     }
     assert!(text.contains(&format!("trace {}\n  order ", contexts[0][1])), "{text}");
-    // Each attempt that dialed is linked to its dial.
-    assert_eq!(text.matches("linked to span").count(), 2, "{text}");
-    assert_eq!(text.matches("connection.setup").count(), 2, "{text}");
+    // Each attempt is linked to the dial of its connection, also the last attempt, whose connection was kept.
+    let spans_of = |start: &str| -> Vec<String> {
+        let lines = text.lines().map(str::trim_start).filter(|line| line.starts_with(start));
+        lines.map(|line| line.split_once("span ").unwrap().1[..16].to_owned()).collect()
+    };
+    let (linked, dials) = (spans_of("linked to span "), spans_of("connection.setup "));
+    assert_eq!(linked, [&*dials[0], &*dials[1], &*dials[1]], "{text}");
+    assert_eq!(dials.len(), 2, "{text}");
+    assert_eq!(text.matches(" (connection.setup)\n").count(), 3, "{text}");
     for line in [
         "   1              state=idle",
         "   3  sum ",

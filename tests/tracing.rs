@@ -9,12 +9,17 @@ mod ends;
 mod exported;
 #[path = "tracing/lines.rs"]
 mod lines;
+#[cfg(all(feature = "otel", feature = "url"))]
+#[path = "tracing/links.rs"]
+mod links;
 #[path = "tracing/races.rs"]
 mod races;
 #[path = "tracing/records.rs"]
 mod records;
 #[path = "tracing/secrets.rs"]
 mod secrets;
+#[path = "tracing/subscribers.rs"]
+mod subscribers;
 mod support;
 
 use std::future::Future;

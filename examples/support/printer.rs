@@ -42,7 +42,9 @@ fn print_tree(all: &[SpanData], span: &SpanData, depth: usize) {
     let id = span.span_context.span_id();
     say!("{label:<26} {kind:<8} span {id}  {:>9}", time::time(took));
     for link in span.links.iter() {
-        say!("{indent}  linked to span {}", link.span_context.span_id());
+        let linked = all.iter().find(|other| other.span_context == link.span_context);
+        let name = linked.map_or("in another batch", |other| &other.name);
+        say!("{indent}  linked to span {} ({name})", link.span_context.span_id());
     }
     for key in SHOWN {
         if let Some(value) = text(span, key) {

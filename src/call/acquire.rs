@@ -87,8 +87,8 @@ impl Attempts<'_> {
         let waited = wait_until(pool, route, fresh, limit.at, &mut waiting.wait, |cx| self.close_overdue(cx));
         match waited.await? {
             Waited::Granted(lease) => {
-                if let Some(setup) = lease.setup() {
-                    waiting.exchange.trace().dial_seen(setup);
+                if let Some(milestones) = lease.dial() {
+                    waiting.exchange.trace().dial_made(*milestones);
                 }
                 Ok(lease)
             }

@@ -4,7 +4,7 @@
 //! OpenTelemetry, a module with the name of that version takes its place. [`Metrics`](crate::Metrics) and
 //! [`ClientBuilder::metrics`](crate::ClientBuilder::metrics) name no type of OpenTelemetry and stay.
 //!
-//! The feature `otel` brings the API alone. The program chooses the SDK and the exporter.
+//! The feature `otel` brings the API, and no SDK. The program chooses the SDK and the exporter.
 //!
 //! ```
 //! use handclasp::Client;

@@ -24,7 +24,7 @@ use super::{PoolInner, Runtime};
 use crate::connect::{Look, Seat, Stream, TlsInfo};
 use crate::time;
 use crate::timer::Timer;
-use crate::trace::{Setup, SpanId};
+use crate::trace::{Milestones, Setup, SpanLink};
 
 /// One connection, in two parts: `conn` moves to the request that uses the connection, and `fixed` stays reachable
 /// from the pool.
@@ -48,8 +48,8 @@ pub(crate) struct Conn {
     stay_until: Option<Instant>,
     /// Time at which the latest use ended. Before the first use, the time at which the connection was made.
     pub(super) used_at: Instant,
-    /// Record of how the connection was made, until the first request has reported the record.
-    pub(super) setup: Option<Arc<Setup>>,
+    /// Milestones of the dial, until the first request has reported the milestones.
+    pub(super) dial: Option<Box<Milestones>>,
     /// Whether the connection was ever idle. The server may have closed the connection during that time.
     pub(super) was_idle: bool,
     /// Number of CR and LF bytes discarded while the connection has been idle.
@@ -93,8 +93,8 @@ pub(super) struct Fixed {
     pub(super) tls: Option<Arc<TlsInfo>>,
     /// What measures the connection when it is closed. `None` if nothing does.
     observer: Option<Arc<dyn Observer>>,
-    /// The span of the dial, to which the spans of requests are linked. `None` if no subscriber wanted the span.
-    setup_span: Option<SpanId>,
+    /// The link to the span of the dial, for the spans of requests. `None` if no subscriber wanted the span.
+    setup_link: Option<SpanLink>,
 }
 
 /// The state of the request under way on a connection, for `Pool::stats`. The policy counts a request only when its use
@@ -357,9 +357,9 @@ impl ConnectionInfo {
         Self { fixed: None, ordinal: 0, reused: false, begun: time::now() }
     }
 
-    /// Returns the span of the dial that made the connection.
-    pub(crate) fn setup_span(&self) -> Option<SpanId> {
-        self.fixed.as_ref()?.setup_span.clone()
+    /// Returns the link to the span of the dial that made the connection.
+    pub(crate) fn setup_link(&self) -> Option<&SpanLink> {
+        self.fixed.as_ref()?.setup_link.as_ref()
     }
 
     /// Returns the connection's number, counted from 1. The number is unique among the connections of this client.
@@ -437,14 +437,14 @@ impl Connection {
         local: Option<SocketAddr>,
         tls: Option<Arc<TlsInfo>>,
         runtime: Runtime,
-        setup: Arc<Setup>,
+        setup: &Setup,
         lifetime: Option<Duration>,
         epoch: u64,
         place: Place,
         route: Arc<Route>,
         seat: Option<Seat>,
     ) -> Self {
-        let made = time::now();
+        let (made, milestones) = (time::now(), setup.milestones());
         let observer = pool.upgrade().and_then(|inner| inner.config.observer.clone());
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
         let fixed = Fixed {
@@ -456,14 +456,14 @@ impl Connection {
             epoch,
             made,
             until,
-            handshake: setup.milestones().handshake(),
+            handshake: milestones.handshake(),
             route,
             peer,
             local,
             seat,
             tls,
             observer,
-            setup_span: setup.span().id(),
+            setup_link: setup.link(),
         };
         let conn = Conn {
             stream,
@@ -477,7 +477,7 @@ impl Connection {
             line_ends: 0,
             stay_until: None,
             used_at: made,
-            setup: Some(setup),
+            dial: Some(Box::new(milestones)),
         };
         Self { conn: Box::new(conn), fixed: Arc::new(fixed) }
     }
@@ -571,7 +571,7 @@ impl Conn {
     /// Marks the connection as idle before its next use, so that the connection counts as reused.
     pub(crate) fn set_idle(&mut self) {
         self.was_idle = true;
-        self.setup = None;
+        self.dial = None;
     }
 }
 

@@ -230,7 +230,6 @@ impl Dial {
         let Dialed { stream, peer, local, round_trip, seat, tls } = dialed;
         let inner = self.inner.upgrade();
         let lifetime = inner.as_ref().and_then(|inner| inner.lifetime(self.id));
-        let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
         let connection = Connection::new(
             self.inner.clone(),
             self.id,
@@ -238,8 +237,8 @@ impl Dial {
             peer,
             local,
             tls,
-            runtime,
-            setup,
+            self.runtime.clone(),
+            &self.setup,
             lifetime,
             self.epoch,
             self.place,

@@ -203,10 +203,10 @@ mod tests {
             drop(state);
             let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let stream = Stream::opened(tcp, Some(&Bytes::from("GET / ").into()), sent);
-            let setup = Arc::new(Setup::new(1, "http", "h.test", 80, time::now()));
+            let setup = Setup::new(1, "http", "h.test", 80, time::now());
             let (pool, route) = (Arc::downgrade(&inner), Arc::new(route.to_route()));
             let connection = Connection::new(
-                pool, 1, stream, None, None, None, runtime, setup, None, 0, place, route, None,
+                pool, 1, stream, None, None, None, runtime, &setup, None, 0, place, route, None,
             );
             let lease = Lease::new(connection);
             lease.note_first_answer(TRIP / 4);

@@ -19,7 +19,7 @@ use super::reserved::Reservation;
 use super::{PoolInner, Wait, Waiter};
 use crate::connect::{Look, ProxyServer, Via};
 use crate::time;
-use crate::trace::Setup;
+use crate::trace::Milestones;
 
 /// Error of a poll that finds its connection closed, because the pool closed the connection while no task polled it.
 #[derive(Debug)]
@@ -192,9 +192,9 @@ impl Lease {
         }
     }
 
-    /// Returns the record of how the connection was made, if the current request is the first on the connection.
-    pub(crate) fn setup(&self) -> Option<&Arc<Setup>> {
-        self.conn.as_ref().and_then(|conn| conn.setup.as_ref())
+    /// Returns the milestones of the dial that made the connection, if the current request is the first on the connection.
+    pub(crate) fn dial(&self) -> Option<&Milestones> {
+        self.conn.as_ref().and_then(|conn| conn.dial.as_deref())
     }
 
     /// Looks at the connection by a system call that does not block, because cached readiness may be out of date.
@@ -211,7 +211,7 @@ impl Lease {
         self.progress.begun = true;
         let conn = self.conn();
         conn.requests += 1;
-        conn.setup = None;
+        conn.dial = None;
         let ordinal = conn.requests;
         self.note_open();
         ConnectionInfo { ordinal, reused, begun: now, fixed: self.fixed.clone() }

@@ -19,7 +19,7 @@ use crate::codec::ResponseHead;
 use crate::error::{EarlierAttempt, Error, ErrorKind, Phase, ResendCause};
 use crate::pool::ConnectionInfo;
 use crate::time;
-use crate::trace::Setup;
+use crate::trace::{Milestones, Setup};
 
 /// The trace of one request, over all its attempts.
 #[derive(Debug)]
@@ -197,14 +197,19 @@ impl RequestTrace {
     /// Links the attempt's span to the span of a dial that began for this attempt. The dial may serve another request.
     pub(crate) fn began_dial(&mut self, setup: &Setup) {
         if let Some(spans) = self.spans() {
-            spans.follow(setup.span().id());
+            spans.follow(setup.id(), setup.link().as_ref());
         }
     }
 
     /// Notes that the attempt stops waiting for a dial, which has ended or goes on.
     pub(crate) fn dial_seen(&mut self, setup: &Setup) {
-        self.timeline.set_dial(setup.milestones());
+        self.dial_made(setup.milestones());
         self.began_dial(setup);
+    }
+
+    /// Notes how far the dial has come for which the attempt waited, or that made the connection of the attempt.
+    pub(crate) fn dial_made(&mut self, milestones: Milestones) {
+        self.timeline.set_dial(milestones);
     }
 
     /// Notes that the attempt has a connection. The first write of the attempt follows.

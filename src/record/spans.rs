@@ -8,7 +8,6 @@
 use std::time::Instant;
 
 use http::{StatusCode, Version};
-use tracing::Span;
 use tracing::field::Empty;
 
 use super::exchange::{ExchangeOutcome, error_type, server_address};
@@ -16,19 +15,19 @@ use super::methods::OTHER;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
-use crate::trace::{SpanId, TARGET, int, record_elapsed};
+use crate::trace::{OwnSpan, SpanLink, TARGET, int, record_elapsed};
 
 /// The span `http.request`, and the span of the phase that is running.
 #[derive(Debug)]
 pub(super) struct Spans {
-    request: Span,
+    request: OwnSpan,
     /// Whether the attempt's span was entered.
     was_entered: bool,
     started: Instant,
-    phase: Span,
+    phase: OwnSpan,
     phase_started: Instant,
-    /// The spans that the attempt's span follows from.
-    links: Vec<SpanId>,
+    /// Numbers of the connections to whose dials the attempt's span is linked.
+    links: Vec<u64>,
 }
 
 impl Spans {
@@ -64,16 +63,16 @@ impl Spans {
             return None;
         }
         let mut spans = Self {
-            request,
+            request: OwnSpan::new(request),
             was_entered: false,
             started: now,
-            phase: Span::none(),
+            phase: OwnSpan::none(),
             phase_started: now,
             links: Vec::new(),
         };
-        let queue = tracing::debug_span!(
-            target: TARGET, parent: &spans.request, "queue", waited = false, elapsed_ns = Empty,
-        );
+        let queue = spans.request.child(|above| {
+            tracing::debug_span!(target: TARGET, parent: above, "queue", waited = false, elapsed_ns = Empty)
+        });
         spans.next(queue, now);
         Some(spans)
     }
@@ -87,16 +86,16 @@ impl Spans {
         self.phase.record("waited", true);
     }
 
-    /// Links the attempt's span to the span of a dial.
-    pub(super) fn follow(&mut self, dial: Option<SpanId>) {
-        if let Some(id) = dial.filter(|id| !self.links.contains(id)) {
-            self.request.follows_from(&id);
-            self.links.push(id);
+    /// Links the attempt's span to the span of the dial of a connection.
+    pub(super) fn follow(&mut self, connection: u64, dial: Option<&SpanLink>) {
+        if let Some(dial) = dial.filter(|_| !self.links.contains(&connection)) {
+            dial.add_to(&self.request);
+            self.links.push(connection);
         }
     }
 
     pub(super) fn assigned(&mut self, connection: &ConnectionInfo, now: Instant) {
-        self.follow(connection.setup_span());
+        self.follow(connection.id(), connection.setup_link());
         self.request
             .record("handclasp.connection.id", int(connection.id()))
             .record("handclasp.connection.reused", connection.is_reused());
@@ -105,15 +104,17 @@ impl Spans {
                 .record("network.peer.address", tracing::field::display(peer.ip()))
                 .record("network.peer.port", int(peer.port()));
         }
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.request, "send", bytes = Empty, elapsed_ns = Empty,
-        );
+        let span = self.request.child(|above| {
+            tracing::debug_span!(target: TARGET, parent: above, "send", bytes = Empty, elapsed_ns = Empty)
+        });
         self.next(span, now);
     }
 
     pub(super) fn sent(&mut self, sent: u64, now: Instant) {
         self.phase.record("bytes", int(sent));
-        let span = tracing::debug_span!(target: TARGET, parent: &self.request, "wait", elapsed_ns = Empty);
+        let span = self
+            .request
+            .child(|above| tracing::debug_span!(target: TARGET, parent: above, "wait", elapsed_ns = Empty));
         self.next(span, now);
     }
 
@@ -122,9 +123,9 @@ impl Spans {
         self.request
             .record("http.response.status_code", int(status.as_u16()))
             .record("network.protocol.version", version);
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.request, "receive", bytes = Empty, elapsed_ns = Empty,
-        );
+        let span = self.request.child(|above| {
+            tracing::debug_span!(target: TARGET, parent: above, "receive", bytes = Empty, elapsed_ns = Empty)
+        });
         self.next(span, now);
     }
 
@@ -149,7 +150,7 @@ impl Spans {
         if let Some(error) = error_type(status, outcome) {
             self.request.record("error.type", &*error).record("otel.status_code", "ERROR");
         }
-        self.next(Span::none(), now);
+        self.next(OwnSpan::none(), now);
         record_elapsed(&self.request, self.started, now);
         if self.was_entered {
             // tracing-opentelemetry takes the latest exit of an entered span for its end.
@@ -158,7 +159,7 @@ impl Spans {
     }
 
     /// Ends the running phase and begins the next phase.
-    fn next(&mut self, span: Span, now: Instant) {
+    fn next(&mut self, span: OwnSpan, now: Instant) {
         if !self.phase.is_none() {
             record_elapsed(&self.phase, self.phase_started, now);
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::{TARGET, int, record_elapsed};
+use super::{OwnSpan, SpanLink, TARGET, int, record_elapsed};
 use crate::error::{ErrorKind, Phase};
 use crate::time;
 
@@ -59,7 +59,9 @@ impl Interval {
 /// The trace of one dial: its root span and its milestones.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    span: Span,
+    /// Number of the connection that the dial is to make.
+    id: u64,
+    span: OwnSpan,
     started: Instant,
     milestones: Mutex<Milestones>,
     is_over: AtomicBool,
@@ -67,7 +69,8 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// Starts the span `connection.setup`. The span is a root, because a dial may serve another request than the
-    /// request that began the dial. Each request that waits for the dial is linked to the span.
+    /// request that began the dial. The span of each request that began the dial or uses its
+    /// connection is linked to the span.
     pub(crate) fn new(id: u64, scheme: &str, host: &str, port: u16, now: Instant) -> Self {
         let span = tracing::debug_span!(
             target: TARGET,
@@ -81,11 +84,22 @@ impl Setup {
             otel.status_code = Empty,
             elapsed_ns = Empty,
         );
-        Self { span, started: now, milestones: Mutex::default(), is_over: AtomicBool::new(false) }
+        Self {
+            id,
+            span: OwnSpan::new(span),
+            started: now,
+            milestones: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        }
     }
 
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the link to the span of the dial. `None` if no subscriber wants the span.
+    pub(crate) fn link(&self) -> Option<SpanLink> {
+        SpanLink::to(&self.span)
     }
 
     /// Returns the time at which a request asked for the dial.
@@ -101,58 +115,68 @@ impl Setup {
     /// of the returned guard ends the phase. If the guard is dropped before the end of the phase, the phase ends as
     /// cancelled.
     pub(crate) fn dns(&self, name: &str) -> SetupPhase<'_> {
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.span, "dns",
-            dns.question.name = name, cached = Empty, addresses = Empty,
-            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
-        );
+        let span = self.span.child(|above| {
+            tracing::debug_span!(
+                target: TARGET, parent: above, "dns",
+                dns.question.name = name, cached = Empty, addresses = Empty,
+                error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
+            )
+        });
         self.begin(Phase::Dns, span)
     }
 
     /// Begins the phase that covers all attempts to connect by TCP. This phase has no span of its own.
     pub(crate) fn tcp(&self) -> SetupPhase<'_> {
-        self.begin(Phase::Tcp, Span::none())
+        self.begin(Phase::Tcp, OwnSpan::none())
     }
 
     /// Begins the phase that connects to a unix socket. This phase replaces the TCP phase.
     #[cfg(unix)]
     pub(crate) fn unix(&self, path: &dyn std::fmt::Display) -> SetupPhase<'_> {
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.span, "unix",
-            network.transport = "unix", network.peer.address = %path,
-            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
-        );
+        let span = self.span.child(|above| {
+            tracing::debug_span!(
+                target: TARGET, parent: above, "unix",
+                network.transport = "unix", network.peer.address = %path,
+                error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
+            )
+        });
         self.begin(Phase::Tcp, span)
     }
 
     /// Begins one attempt to connect to one address. `number` counts the attempts of the dial.
     pub(crate) fn attempt(&self, peer: SocketAddr, number: usize) -> Attempt {
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.span, "tcp",
-            network.peer.address = %peer.ip(), network.peer.port = int(peer.port()), attempt = int(number),
-            outcome = Empty, error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
-        );
+        let span = self.span.child(|above| {
+            tracing::debug_span!(
+                target: TARGET, parent: above, "tcp",
+                network.peer.address = %peer.ip(), network.peer.port = int(peer.port()), attempt = int(number),
+                outcome = Empty, error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
+            )
+        });
         Attempt { span, started: time::now(), over: false }
     }
 
     /// Begins the dialog with a proxy, which includes the TLS handshake with the proxy.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "there are no proxies"))]
     pub(crate) fn proxy(&self, host: &str, port: u16) -> SetupPhase<'_> {
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.span, "proxy",
-            server.address = host, server.port = int(port),
-            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
-        );
+        let span = self.span.child(|above| {
+            tracing::debug_span!(
+                target: TARGET, parent: above, "proxy",
+                server.address = host, server.port = int(port),
+                error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
+            )
+        });
         self.begin(Phase::Proxy, span)
     }
 
     /// Begins the TLS handshake.
     pub(crate) fn tls(&self, name: &str) -> SetupPhase<'_> {
-        let span = tracing::debug_span!(
-            target: TARGET, parent: &self.span, "tls",
-            server.address = name, tls.protocol.version = Empty, tls.resumed = Empty,
-            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
-        );
+        let span = self.span.child(|above| {
+            tracing::debug_span!(
+                target: TARGET, parent: above, "tls",
+                server.address = name, tls.protocol.version = Empty, tls.resumed = Empty,
+                error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
+            )
+        });
         self.begin(Phase::Tls, span)
     }
 
@@ -166,9 +190,12 @@ impl Setup {
             self.span.record("error.type", tracing::field::debug(kind)).record("otel.status_code", "ERROR");
         }
         record_elapsed(&self.span, self.started, now);
+        // The span closes later if the request that began the dial is not polled. tracing-opentelemetry takes the latest
+        // exit of a span for its end.
+        self.span.in_scope(|| ());
     }
 
-    fn begin(&self, phase: Phase, span: Span) -> SetupPhase<'_> {
+    fn begin(&self, phase: Phase, span: OwnSpan) -> SetupPhase<'_> {
         let start = time::now();
         // A dial through a proxy may look up two names, one after the other. Both lookups are one phase.
         self.lock().slot(phase).get_or_insert(Interval { start, end: None }).end = None;
@@ -197,7 +224,7 @@ impl Milestones {
 pub(crate) struct SetupPhase<'a> {
     setup: &'a Setup,
     phase: Phase,
-    span: Span,
+    span: OwnSpan,
     start: Instant,
     over: bool,
 }
@@ -242,7 +269,7 @@ impl Drop for SetupPhase<'_> {
 /// is `cancelled`.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    span: Span,
+    span: OwnSpan,
     started: Instant,
     over: bool,
 }

@@ -5,15 +5,16 @@
 //! is in `record/`. This module knows nothing of sockets, pools or codecs. Invariant: every span that starts ends once.
 
 mod dial;
+mod link;
+mod own;
 
 use std::time::Instant;
 
 use tracing::Span;
 
 pub(crate) use self::dial::{Attempt, Interval, Milestones, Setup, SetupPhase};
-
-/// The identity of a span, which outlives the span.
-pub(crate) type SpanId = tracing::span::Id;
+pub(crate) use self::link::SpanLink;
+pub(crate) use self::own::OwnSpan;
 
 /// Records the length of the span's phase in `elapsed_ns`, in nanoseconds.
 pub(crate) fn record_elapsed(span: &Span, from: Instant, to: Instant) {
