@@ -89,14 +89,7 @@ impl PoolInner {
         self.lock().is_stopped = true;
         // All dials end before the waiters are refused, because every request with a dial is still among the waiters. A
         // dial that begins later is refused.
-        loop {
-            let mut actions = Actions::new();
-            let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
-            self.perform(actions);
-            if !more {
-                break;
-            }
-        }
+        self.give_up_dials();
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Actions::new();
@@ -117,6 +110,18 @@ impl PoolInner {
                     self.close_cut(Connection { conn, fixed }, served, DropReason::Shutdown, &mut actions);
                     self.perform(actions);
                 }
+            }
+        }
+    }
+
+    /// Gives up all dials, and closes their sockets.
+    pub(super) fn give_up_dials(self: &Arc<Self>) {
+        loop {
+            let mut actions = Actions::new();
+            let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
+            self.perform(actions);
+            if !more {
+                return;
             }
         }
     }
