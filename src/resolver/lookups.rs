@@ -15,7 +15,8 @@
 //! A task that asks after the leader was dropped begins a new lookup, because the leader may have been dropped for
 //! waiting too long, and the old lookup may never end. If a part of the answer was found and nobody waits for the rest,
 //! a task of its own completes the lookup within a time limit, so that the cache gets the whole answer. A task of its own
-//! also refreshes a stale answer. There is at most one such task for each lookup.
+//! also refreshes a stale answer. There is at most one such task for each lookup. When the client is dropped, these tasks
+//! end.
 //!
 //! Invariants: while a lock is held, no code of the resolver runs and no value of the resolver is dropped. No two locks
 //! are held at the same time.
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use tokio::runtime::{Handle, Id};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout_at;
 
 use super::cache::{Cache, Content, Found, REFRESH_LIMIT, Ttl};
@@ -41,6 +42,8 @@ use crate::time;
 /// A resolver in front of which stands a cache, and which looks the same name up only once at a time.
 pub(super) struct Lookups {
     shared: Arc<Shared>,
+    /// Ends the tasks of lookups when it is dropped.
+    _owner: watch::Sender<()>,
 }
 
 /// A part of an answer, or the failure of a lookup. All tasks that wait for a lookup get the same failure.
@@ -62,6 +65,8 @@ struct Shared {
     /// What measures the lookups. `None` if nothing does.
     on_lookup: Option<OnLookup>,
     state: Mutex<State>,
+    /// Changes when the [`Lookups`] are dropped.
+    owned: watch::Receiver<()>,
 }
 
 struct State {
@@ -103,15 +108,18 @@ struct Progress {
 
 impl Lookups {
     pub(super) fn new(resolver: Arc<dyn Resolve>, ttl: Ttl) -> Self {
-        let state = State { cache: Cache::new(ttl), running: HashMap::new() };
-        Self { shared: Arc::new(Shared { resolver, on_lookup: None, state: Mutex::new(state) }) }
+        Self::of(resolver, ttl, None)
     }
 
     /// Returns the resolver with an empty cache that has these bounds, and with what measures its lookups.
     pub(super) fn with(self, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
-        let state = State { cache: Cache::new(ttl), running: HashMap::new() };
-        let resolver = Arc::clone(&self.shared.resolver);
-        Self { shared: Arc::new(Shared { resolver, on_lookup, state: Mutex::new(state) }) }
+        Self::of(Arc::clone(&self.shared.resolver), ttl, on_lookup)
+    }
+
+    fn of(resolver: Arc<dyn Resolve>, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
+        let (owner, owned) = watch::channel(());
+        let state = Mutex::new(State { cache: Cache::new(ttl), running: HashMap::new() });
+        Self { shared: Arc::new(Shared { resolver, on_lookup, state, owned }), _owner: owner }
     }
 
     /// Looks up `name` and returns the parts of the answer: from the cache, from a lookup that is under way, or from a new
@@ -490,14 +498,24 @@ impl Member {
         *self = member;
     }
 
-    /// Completes the lookup in a task of its own.
+    /// Completes the lookup in a task of its own. The task ends early if the owner of the lookups is dropped, because nobody
+    /// asks the cache any more.
     fn complete(mut self) {
         self.is_completing = true;
         self.read = 0;
         let deadline = time::after(time::now(), REFRESH_LIMIT);
         drop(tokio::spawn(async move {
-            let all = async { while let Next::Part(_) = self.next_part().await {} };
-            if timeout_at(deadline.into(), all).await.is_err() && self.is_leader {
+            let mut owned = self.shared.owned.clone();
+            let is_late = {
+                let all = async { while let Next::Part(_) = self.next_part().await {} };
+                let (mut all, mut gone) = (pin!(timeout_at(deadline.into(), all)), pin!(owned.changed()));
+                poll_fn(|cx| match gone.as_mut().poll(cx) {
+                    Poll::Ready(_) => Poll::Ready(false),
+                    Poll::Pending => all.as_mut().poll(cx).map(|in_time| in_time.is_err()),
+                })
+                .await
+            };
+            if is_late && self.is_leader {
                 let error = BoxError::from(format!("the lookup did not end within {REFRESH_LIMIT:?}"));
                 self.end(Err(error.into()));
             }
