@@ -10,10 +10,26 @@ use std::process::Command;
 
 use support::{Server, within};
 
+/// The variables that name proxies, in lower case. Each has a second name in upper case.
+const VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+
+/// The clients of all tests take their proxies from the environment of their process, unless a test says otherwise. A proxy
+/// of the developer would get the requests of many tests.
+#[test]
+fn cargo_starts_tests_without_the_proxies_of_the_developer() {
+    for name in VARIABLES.into_iter().flat_map(|name| [name.to_owned(), name.to_uppercase()]) {
+        let value = std::env::var(&name).unwrap_or_default();
+        assert!(
+            value.is_empty(),
+            "{name} is set: run the tests by cargo in the repository, whose .cargo/config.toml empties the variable"
+        );
+    }
+}
+
 /// Runs [`child`] with these variables and no other variables that name proxies. Returns what the child prints.
 fn run(url: &str, builds: &str, variables: &[(&str, &str)]) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+    for name in VARIABLES {
         child.env_remove(name).env_remove(name.to_uppercase());
     }
     child.args(["--exact", "child", "--ignored", "--nocapture"]).env_remove("REQUEST_METHOD");
