@@ -263,3 +263,53 @@ async fn a_lookup_ends_with_the_last_client() {
     until_now("the lookups are dropped", || open.load(Ordering::SeqCst) == 0).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
+
+/// A shutdown waits for the dial of a waiting request, but not for a dial that no request waits for.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_no_dial_that_nobody_waits_for() {
+    let patience = Duration::from_secs(5);
+    let shut_down = |client: &Client| {
+        let client = client.clone();
+        tokio::spawn(async move { client.pool().shutdown(patience).await })
+    };
+    // Nobody waits for any dial.
+    let (dials, client) = bench();
+    let asked = ask(&client, URL);
+    let cancelled = dials.want_dial().await;
+    asked.cancel().await;
+    client.min_idle("http://b.test/", 1).unwrap();
+    let ahead = dials.want_dial().await;
+    let begun = Instant::now();
+    client.pool().shutdown(patience).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert!(!cancelled.is_under_way() && !ahead.is_under_way());
+    // A request is being answered, and another one waits for its dial.
+    let (dials, client) = bench();
+    let busy = ask(&client, URL);
+    let far = dials.want_dial().await.hold();
+    let (left, waiting) = (ask(&client, "http://b.test/"), ask(&client, "http://c.test/"));
+    let [useless, wanted] = dials.want_dials(2).await.try_into().unwrap_or_else(|_| unreachable!());
+    left.cancel().await;
+    let shutdown = shut_down(&client);
+    settle().await;
+    far.answer();
+    assert_eq!(busy.answer().await, 1);
+    assert!(!shutdown.is_finished() && wanted.is_under_way(), "a request waits for its dial");
+    wanted.finish();
+    assert_eq!(waiting.answer().await, 3);
+    let begun = Instant::now();
+    shutdown.await.unwrap();
+    assert_eq!((begun.elapsed(), useless.is_under_way()), (Duration::ZERO, false));
+    assert_eq!((counts(&client), dials.total().live), ([0; 4], 0));
+    // The last waiting request is dropped during the shutdown.
+    let (dials, client) = bench();
+    let asked = ask(&client, URL);
+    let dial = dials.want_dial().await;
+    let shutdown = shut_down(&client);
+    settle().await;
+    assert!(!shutdown.is_finished() && dial.is_under_way());
+    asked.cancel().await;
+    let begun = Instant::now();
+    shutdown.await.unwrap();
+    assert_eq!((begun.elapsed(), dial.is_under_way()), (Duration::ZERO, false));
+}
