@@ -25,13 +25,14 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use tokio::runtime::{Handle, Id};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::cache::{Cache, Content, Found, REFRESH_LIMIT, Ttl};
@@ -42,8 +43,6 @@ use crate::time;
 /// A resolver in front of which stands a cache, and which looks the same name up only once at a time.
 pub(super) struct Lookups {
     shared: Arc<Shared>,
-    /// Ends the tasks of lookups when it is dropped.
-    _owner: watch::Sender<()>,
 }
 
 /// A part of an answer, or the failure of a lookup. All tasks that wait for a lookup get the same failure.
@@ -65,8 +64,10 @@ struct Shared {
     /// What measures the lookups. `None` if nothing does.
     on_lookup: Option<OnLookup>,
     state: Mutex<State>,
-    /// Changes when the [`Lookups`] are dropped.
-    owned: watch::Receiver<()>,
+    /// Whether the [`Lookups`] were dropped, so that nobody asks the cache any more.
+    is_over: AtomicBool,
+    /// Wakes the tasks of lookups when the [`Lookups`] are dropped.
+    ended: Notify,
 }
 
 struct State {
@@ -117,9 +118,9 @@ impl Lookups {
     }
 
     fn of(resolver: Arc<dyn Resolve>, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
-        let (owner, owned) = watch::channel(());
         let state = Mutex::new(State { cache: Cache::new(ttl), running: HashMap::new() });
-        Self { shared: Arc::new(Shared { resolver, on_lookup, state, owned }), _owner: owner }
+        let (is_over, ended) = (AtomicBool::new(false), Notify::new());
+        Self { shared: Arc::new(Shared { resolver, on_lookup, state, is_over, ended }) }
     }
 
     /// Looks up `name` and returns the parts of the answer: from the cache, from a lookup that is under way, or from a new
@@ -151,6 +152,13 @@ impl Lookups {
         drop(state);
         drop(running);
         self.shared.resolver.network_changed();
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.shared.ended.notify_waiters();
     }
 }
 
@@ -505,12 +513,18 @@ impl Member {
         self.read = 0;
         let deadline = time::after(time::now(), REFRESH_LIMIT);
         drop(tokio::spawn(async move {
-            let mut owned = self.shared.owned.clone();
+            let shared = Arc::clone(&self.shared);
+            let mut ended = pin!(shared.ended.notified());
+            // The notification is enabled before the flag is read, so that no end is missed.
+            ended.as_mut().enable();
+            if shared.is_over.load(Ordering::SeqCst) {
+                return;
+            }
             let is_late = {
                 let all = async { while let Next::Part(_) = self.next_part().await {} };
-                let (mut all, mut gone) = (pin!(timeout_at(deadline.into(), all)), pin!(owned.changed()));
-                poll_fn(|cx| match gone.as_mut().poll(cx) {
-                    Poll::Ready(_) => Poll::Ready(false),
+                let mut all = pin!(timeout_at(deadline.into(), all));
+                poll_fn(|cx| match ended.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(false),
                     Poll::Pending => all.as_mut().poll(cx).map(|in_time| in_time.is_err()),
                 })
                 .await
