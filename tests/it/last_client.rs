@@ -251,7 +251,7 @@ impl Resolve for Half {
 async fn a_lookup_ends_with_the_last_client() {
     let (server, open) = (Plain::start(), Arc::new(AtomicUsize::new(0)));
     let resolver = Half { first: server.address, open: open.clone() };
-    let client = Client::builder().dns_resolver(resolver).no_proxy().build().unwrap();
+    let client = Client::builder().dns_resolver(resolver).build().unwrap();
     let response = within(20, client.get("http://half.test/").send()).await.unwrap();
     response.bytes().await.unwrap();
     client.min_idle("http://nothing.test/", 1).unwrap();
