@@ -5,8 +5,7 @@
 use http::Uri;
 
 /// The keys of a query whose values sign the URL or name its signer. The conventions of OpenTelemetry list four of
-/// these keys for `url.full`, and compare keys with their letter case. The keys of AWS's fourth signature have values
-/// of the same kinds.
+/// these keys for `url.full`. The keys of AWS's fourth signature have values of the same kinds.
 const SECRET_KEYS: [&str; 7] = [
     "AWSAccessKeyId",
     "Signature",
@@ -24,31 +23,49 @@ pub(crate) fn redacted(uri: &Uri) -> String {
 
 /// Returns the text of a URL in which `REDACTED` replaces the values of keys that sign the URL.
 pub(crate) fn without_signature(text: String) -> String {
-    let Some((path, query)) = text.split_once('?') else { return text };
-    if !query.split('&').any(|pair| is_secret(key(pair))) {
+    let mut shown = String::new();
+    let mut copied = 0;
+    while let Some(at) = text[copied..].find('=').map(|at| copied + at) {
+        let key = text[..at].rsplit(BEFORE_KEY).next().unwrap_or_default();
+        shown.push_str(&text[copied..=at]);
+        copied = at + 1;
+        if is_secret(key) {
+            shown.push_str("REDACTED");
+            copied = text[copied..].find(AFTER_VALUE).map_or(text.len(), |end| copied + end);
+        }
+    }
+    if copied == 0 {
         return text;
     }
-    let pairs: Vec<_> = query
-        .split('&')
-        .map(|pair| if is_secret(key(pair)) { format!("{}=REDACTED", key(pair)) } else { pair.to_owned() })
-        .collect();
-    format!("{path}?{}", pairs.join("&"))
+    shown.push_str(&text[copied..]);
+    shown
 }
 
-fn key(pair: &str) -> &str {
-    pair.split('=').next().unwrap_or_default()
-}
+/// The characters before a key. Some servers separate pairs by semicolons, and a value may be a URL with a query.
+const BEFORE_KEY: [char; 4] = ['?', '&', ';', '#'];
 
-/// Whether the value of a key signs the URL. A server reads a percent-encoded key as the key itself.
+/// The characters after the value of a key that signs. A semicolon is left out, because most servers take it for a part of the
+/// value.
+const AFTER_VALUE: [char; 2] = ['&', '#'];
+
+/// Whether the value of a key signs the URL. A server reads a percent-encoded key as the key itself, and may ignore the
+/// letter case of keys.
 fn is_secret(key: &str) -> bool {
-    SECRET_KEYS.contains(&key)
-        || (key.contains('%') && SECRET_KEYS.iter().any(|secret| decoded(key).eq(secret.bytes())))
+    let is_same = |secret: &str| {
+        let secret = secret.bytes().map(|byte| byte.to_ascii_lowercase());
+        decoded(key).map(|byte| byte.to_ascii_lowercase()).eq(secret)
+    };
+    SECRET_KEYS.iter().any(|secret| is_same(secret))
 }
 
-/// Returns the bytes of a text without its percent-encoding. A percent sign that encodes nothing stays.
+/// Returns the bytes of a text without its percent-encoding, and without the tabs and line ends that browsers remove from
+/// URLs. A percent sign that encodes nothing stays.
 fn decoded(text: &str) -> impl Iterator<Item = u8> {
     let mut rest = text.as_bytes();
     std::iter::from_fn(move || {
+        while let [b'\t' | b'\r' | b'\n', after @ ..] = rest {
+            rest = after;
+        }
         let (first, mut after) = rest.split_first()?;
         let mut byte = *first;
         if let (b'%', [high, low, further @ ..]) = (byte, after)
@@ -90,19 +107,53 @@ mod tests {
                 "http://a.test/?X-Amz-Signature=a=b&X-Amz-Date=1",
                 "http://a.test/?X-Amz-Signature=REDACTED&X-Amz-Date=1",
             ),
-            ("http://a.test/?Signature", "http://a.test/?Signature=REDACTED"),
-            ("http://a.test/?signature=1&sigs=2&a=sig", "http://a.test/?signature=1&sigs=2&a=sig"),
+            ("http://a.test/?Signature", "http://a.test/?Signature"),
+            ("http://a.test/?sigs=2&a=sig&asig=3", "http://a.test/?sigs=2&a=sig&asig=3"),
             ("http://a.test/sig=1", "http://a.test/sig=1"),
             ("http://a.test/?", "http://a.test/?"),
             ("/path?sig=1", "/path?sig=REDACTED"),
             ("/path?X%2DAmz%2dSignature=1&s%69g=2", "/path?X%2DAmz%2dSignature=REDACTED&s%69g=REDACTED"),
             ("/path?sig%=1&sig%2=1&%ff=1&sig%3D1=1", "/path?sig%=1&sig%2=1&%ff=1&sig%3D1=1"),
+            // A server may compare keys without their letter case.
+            (
+                "/?x-amz-signature=1&SIGNATURE=2&Sig=3",
+                "/?x-amz-signature=REDACTED&SIGNATURE=REDACTED&Sig=REDACTED",
+            ),
+            ("/?%58-amz-Signature=1&%73%49g=2", "/?%58-amz-Signature=REDACTED&%73%49g=REDACTED"),
+            // Some servers separate pairs by semicolons, and others take a semicolon for a part of the value.
+            ("/?a=1;sig=2;b=3&c=4;sig=5", "/?a=1;sig=REDACTED&c=4;sig=REDACTED"),
+            ("/p;sig=1/q;b=2?c=3&d=4", "/p;sig=REDACTED&d=4"),
+            ("/?sig=1&sig=2&sig", "/?sig=REDACTED&sig=REDACTED&sig"),
+            ("/?sig=&sig==&&;", "/?sig=REDACTED&sig=REDACTED&&;"),
+            ("/?a=sig=1&=sig=2", "/?a=sig=1&=sig=2"),
+            // The URL in the value is not encoded, and signed itself.
+            ("/?next=http://b.test/?sig=1&b=2", "/?next=http://b.test/?sig=REDACTED&b=2"),
+            ("http://a%3Fsig=x:hunter2@a.test/?sig=1", "http://a.test/?sig=REDACTED"),
         ] {
             assert_eq!(redacted(&uri.parse().unwrap()), shown);
         }
         for secret in SECRET_KEYS {
-            let uri = format!("http://a.test/?a=1&{secret}=hunter2&b=2").parse().unwrap();
-            assert_eq!(redacted(&uri), format!("http://a.test/?a=1&{secret}=REDACTED&b=2"));
+            for key in [secret.to_owned(), secret.to_ascii_lowercase(), secret.to_ascii_uppercase()] {
+                let uri = format!("http://a.test/?a=1&{key}=hunter2&b=2").parse().unwrap();
+                assert_eq!(redacted(&uri), format!("http://a.test/?a=1&{key}=REDACTED&b=2"));
+            }
+        }
+    }
+
+    /// The text of a URL, which a URI cannot always hold: a fragment, a relative URL, and the tabs that browsers remove.
+    #[test]
+    fn a_text_that_is_no_uri_is_searched_too() {
+        for (text, shown) in [
+            ("http://a.test/?a=1#sig=2", "http://a.test/?a=1#sig=REDACTED"),
+            ("http://a.test/#a&sig=2", "http://a.test/#a&sig=REDACTED"),
+            ("http://a.test/?sig=1#top", "http://a.test/?sig=REDACTED#top"),
+            ("?sig=1", "?sig=REDACTED"),
+            ("sig", "sig"),
+            ("\u{e4}?sig=\u{e4}\u{e4}&b=\u{e4}", "\u{e4}?sig=REDACTED&b=\u{e4}"),
+            ("/?s\tig=1&x=2", "/?s\tig=REDACTED&x=2"),
+            ("", ""),
+        ] {
+            assert_eq!(without_signature(text.to_owned()), shown);
         }
     }
 }

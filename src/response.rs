@@ -290,7 +290,8 @@ impl Response {
     pub async fn upgrade(mut self) -> Result<Upgraded> {
         let Some(upgraded) = self.head.upgraded.take() else {
             let message = format!("the server answered {} instead of switching protocols", self.status());
-            return Err(self.error(ErrorKind::Upgrade, message).with_status(self.status()));
+            let error = self.error(ErrorKind::Upgrade, message).with_status(self.status());
+            return Err(self.refuse(error));
         };
         Ok(*upgraded)
     }

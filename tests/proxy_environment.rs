@@ -10,10 +10,28 @@ use std::process::Command;
 
 use support::{Server, within};
 
+/// The variables that name proxies, in lower case. Each has a second name in upper case.
+const VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+
+/// The clients of all tests take their proxies from the environment of their process, unless a test says otherwise. A proxy
+/// of the developer would get the requests of many tests.
+#[test]
+fn the_environment_of_the_tests_names_no_proxies() {
+    for name in ["http_proxy", "https_proxy", "all_proxy"].map(str::to_owned) {
+        for name in [name.to_uppercase(), name] {
+            let value = std::env::var(&name).unwrap_or_default();
+            assert!(
+                value.is_empty(),
+                "{name} is set: run the tests by env -u {name}, as CONTRIBUTING.md says"
+            );
+        }
+    }
+}
+
 /// Runs [`child`] with these variables and no other variables that name proxies. Returns what the child prints.
 fn run(url: &str, builds: &str, variables: &[(&str, &str)]) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+    for name in VARIABLES {
         child.env_remove(name).env_remove(name.to_uppercase());
     }
     child.args(["--exact", "child", "--ignored", "--nocapture"]).env_remove("REQUEST_METHOD");

@@ -369,12 +369,17 @@ impl Body {
         }
     }
 
-    /// Ends the content early. The timings of a received body end at this call.
-    pub(crate) fn give_up(&mut self) {
+    /// Ends the content early, because the caller takes the response for an error, which this function returns. The timings
+    /// of a received body end at this call.
+    #[cold]
+    pub(crate) fn refuse(&mut self, error: Error) -> Error {
         match &mut self.kind {
-            Kind::Received(received) => received.give_up(),
-            Kind::Decoded(decoded) => decoded.source_mut().give_up(),
-            kind => *kind = Kind::Empty,
+            Kind::Received(received) => received.refuse(error),
+            Kind::Decoded(decoded) => decoded.source_mut().refuse(error),
+            kind => {
+                *kind = Kind::Empty;
+                error
+            }
         }
     }
 

@@ -166,11 +166,14 @@ impl Received {
         self.request = Some(request);
     }
 
-    /// Ends the content early. The connection is drained or closed, as if the content was dropped.
-    pub(super) fn give_up(&mut self) {
-        if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
-            self.leave(exchange);
-        }
+    /// Ends the content early, because the caller takes the response for an error. Returns `error`. If content is missing,
+    /// the attempt fails with this error. The connection is drained or closed, as if the content was dropped.
+    #[cold]
+    pub(super) fn refuse(&mut self, error: Error) -> Error {
+        let Rest::Open(mut exchange) = std::mem::replace(&mut self.rest, Rest::Ended) else { return error };
+        let error = exchange.refuse(error);
+        self.leave(exchange);
+        error
     }
 
     /// Ends the content early, because the client has no use for it. Returns `error` with the facts about the request. The
@@ -192,6 +195,8 @@ impl Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        self.give_up();
+        if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
+            self.leave(exchange);
+        }
     }
 }

@@ -4,22 +4,20 @@
 //! Reading, writing and waiting are the caller's work. Invariant: [`Verdict::Reuse`] is returned only if both halves
 //! are done, the buffer is empty, and there is no [`CloseReason`].
 
-use std::fmt;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::chunked::{ChunkDecoder, Piece, encode_chunk_start, take};
 use super::close::{CloseReason, CloseReasons};
 use super::encode;
 use super::error::{Misuse, ProtocolError};
+use super::event::Event;
 use super::framing::{Asked, BodyLength, Coding, Framing, Length, message_length};
 use super::grammar::CRLF;
 use super::head::{self, KeepAlive, Notes, Scan};
 use super::limits::Limits;
 use super::request::RequestHead;
 use super::response::ResponseHead;
-use super::shown::{FieldNames, Size};
 use super::trailers;
 use super::unasked::{self, MOST_LINE_ENDS};
 use super::upgrade::Offer;
@@ -70,36 +68,6 @@ pub enum Verdict {
     Close(CloseReasons),
     /// The exchange is not complete yet.
     Unfinished,
-}
-
-/// A part of a response, as [`Machine::decode`] returns it.
-#[non_exhaustive]
-pub enum Event {
-    /// The head of an interim (1xx) response, but never of a 101. More interim responses or the final response follow.
-    Informational(ResponseHead),
-    /// The head of the final response, or of a 101. After a 101, the connection carries a protocol that the request
-    /// offered.
-    Head(ResponseHead),
-    /// A piece of the body. The piece is never empty, and shares the memory of the buffer in which it arrived.
-    Data(Bytes),
-    /// The trailers of a chunked body, without the fields whose names cannot be trailers. This event is left out if no
-    /// field remains.
-    Trailers(HeaderMap),
-    /// The end of the response. This event is the last event and is returned once.
-    End,
-}
-
-impl fmt::Debug for Event {
-    /// Shows only the length of content and the names of fields, because content and field values may be secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Informational(head) => f.debug_tuple("Informational").field(head).finish(),
-            Self::Head(head) => f.debug_tuple("Head").field(head).finish(),
-            Self::Data(data) => f.debug_tuple("Data").field(&Size(data.len())).finish(),
-            Self::Trailers(trailers) => f.debug_tuple("Trailers").field(&FieldNames(trailers)).finish(),
-            Self::End => f.write_str("End"),
-        }
-    }
 }
 
 #[derive(Debug)]

@@ -52,7 +52,7 @@
 //! framing  names  trailers  upgrade  target  spelling   one rule or one part of a message each
 //! lenient                                               field lines that depart from the grammar
 //! request  response                                     the heads, as the caller sees them
-//! fields  head                                          rules of request fields; response heads are read
+//! fields  head  event                                   rules of request fields; response heads are read; parts of a response
 //! encode  chunked                                       request heads are written; chunks, both ways
 //! machine                                               one exchange
 //! ```
@@ -101,6 +101,7 @@ mod chunked;
 mod close;
 mod encode;
 mod error;
+mod event;
 mod field_map;
 mod fields;
 mod framing;
@@ -134,11 +135,12 @@ mod upgrade;
 
 pub use close::{CloseReason, CloseReasons};
 pub use error::{Misuse, ProtocolError};
+pub use event::Event;
 pub(crate) use field_map::FieldMap;
 pub use framing::{BodyLength, Framing};
 pub use head::KeepAlive;
 pub use limits::{Leniency, Limits};
-pub use machine::{Event, Machine, Verdict};
+pub use machine::{Machine, Verdict};
 pub use request::RequestHead;
 pub use response::ResponseHead;
 pub use spelling::Spelling;

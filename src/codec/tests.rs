@@ -322,7 +322,11 @@ fn each_file_imports_only_files_of_earlier_rows() {
             ("lenient", include_str!("lenient.rs")),
         ],
         &[("request", include_str!("request.rs")), ("response", include_str!("response.rs"))],
-        &[("fields", include_str!("fields.rs")), ("head", include_str!("head.rs"))],
+        &[
+            ("fields", include_str!("fields.rs")),
+            ("head", include_str!("head.rs")),
+            ("event", include_str!("event.rs")),
+        ],
         &[("encode", include_str!("encode.rs")), ("chunked", include_str!("chunked.rs"))],
         &[("machine", include_str!("machine.rs"))],
     ];

@@ -584,6 +584,13 @@ impl Exchange {
         self.trace.fail(error, is_head_received, close, time::now(), || self.attempt.amounts())
     }
 
+    /// Ends the trace of a response that the caller takes for an error. If all content has come, the attempt is complete,
+    /// otherwise the attempt fails with `error`.
+    #[cold]
+    pub(crate) fn refuse(&mut self, error: Error) -> Error {
+        if self.take_what_came() { error } else { self.error(error) }
+    }
+
     /// Ends the trace, because the caller does not want any more of the response.
     #[cold]
     fn cancel(&mut self) {

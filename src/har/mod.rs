@@ -43,9 +43,9 @@ use crate::time::Wall;
 ///
 /// **Secrets.** By default, `REDACTED` replaces the values of `Authorization`, `Proxy-Authorization`, `Cookie` and
 /// `Set-Cookie`, of field values that are marked as [sensitive](http::HeaderValue::set_sensitive), of cookies, and of
-/// the keys that sign a URL, such as `X-Amz-Signature`. Users and passwords of URLs, fragments, and the content of
-/// requests and responses are left out. A secret in another place, such as a path or a field that is not marked, is
-/// written unchanged.
+/// the keys that sign a URL, such as `X-Amz-Signature`, in any letter case. Users and passwords of URLs, fragments, and
+/// the content of requests and responses are left out. A secret in another place, such as a path or a field that is not
+/// marked, is written unchanged.
 #[derive(Clone)]
 pub struct HarLog {
     max_entries: usize,

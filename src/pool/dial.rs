@@ -22,7 +22,6 @@ use super::policy::places::Place;
 use super::policy::reasons::DropReason;
 use super::{Actions, Decider, PoolInner, Runtime, Waiter, WarmCell};
 use crate::connect::{Destination, DialError, Dialed};
-use crate::error::ErrorKind;
 use crate::time;
 use crate::trace::Setup;
 
@@ -82,7 +81,7 @@ impl PoolInner {
         let given_up = self.lock().dials.remove(&dial_id);
         let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
         work.cut();
-        setup.end(Some(ErrorKind::Connect), time::now());
+        setup.cancel(time::now());
         tell_warm(warm, Ok(()));
     }
 
@@ -106,6 +105,7 @@ impl PoolInner {
                     });
                     self.perform_all(actions, &[], Some((&error, &setup)));
                 }
+                setup.end(Some(error.kind()), now);
                 tell_warm(warm, Err(error));
             }
             let mut actions = Actions::new();
@@ -287,7 +287,7 @@ impl Dial {
     /// Ends a dial that the pool gave up before it began.
     fn given_up(mut self, warm: Option<Arc<WarmCell>>) {
         self.over = true;
-        self.setup.end(Some(ErrorKind::Connect), time::now());
+        self.setup.cancel(time::now());
         tell_warm(warm, Ok(()));
     }
 

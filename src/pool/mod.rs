@@ -61,8 +61,9 @@ use crate::error::{Error, ErrorKind, Phase};
 /// The connections of a [`Client`](crate::Client), and the ledger of the handshakes that reuse saved.
 /// [`Client::pool`](crate::Client::pool) returns the pool.
 ///
-/// All clones of a client share one pool. When the last clone is dropped, idle connections are closed, and
-/// connections in use are closed when their responses end.
+/// All clones of a client share one pool, and a request under way holds a clone. When the last clone is dropped, idle
+/// connections are closed, dials and lookups under way are cancelled, and connections in use are closed when their
+/// responses end. Neither a response nor a subscription to [events](Self::subscribe) keeps the pool.
 ///
 /// The page on [reuse](crate::manual::reuse) says when a connection is kept, and the page on the
 /// [pool's rules](crate::manual::pool_rules) names the tests of each rule.
@@ -270,6 +271,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.inner.lock();
         state.policy.shut();
+        state.is_stopped = true;
         let reapers = std::mem::take(&mut state.reapers);
         let log = state.log.clone();
         drop(state);
@@ -277,6 +279,8 @@ impl Drop for Pool {
             reaper.wake.notify_one();
         }
         self.inner.bury_idle(DropReason::Shutdown);
+        // A waiting request borrows the pool, so that no request waits for the dials any more.
+        self.inner.give_up_dials();
         if let Some(log) = log {
             log.close();
         }

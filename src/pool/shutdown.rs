@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::connection::{Connection, Cut};
 use super::policy::BATCH;
-use super::{Actions, Pool, PoolInner};
+use super::{Actions, Decider, Pool, PoolInner};
 use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
 use crate::time;
@@ -24,8 +24,8 @@ impl Pool {
     ///
     /// From now on, new requests fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown). Idle connections
     /// are closed at once. Requests under way have `patience` to finish. After that, their connections are closed,
-    /// and the requests and unread responses fail with the same error. The shutdown holds for all clones of the
-    /// client, because they share the pool.
+    /// and the requests and unread responses fail with the same error. The shutdown waits for no dial that no request
+    /// waits for, and cancels it. The shutdown holds for all clones of the client, because they share the pool.
     ///
     /// The future completes at the latest one second after `patience`. In that second the shutdown waits for
     /// connections that another runtime is polling.
@@ -45,41 +45,36 @@ impl Pool {
         let inner = &self.inner;
         let emptied = inner.shut();
         inner.bury_idle(DropReason::Shutdown);
-        if !inner.is_quiet_by(&emptied, time::after(time::now(), patience)).await {
-            inner.stop();
-            inner.is_quiet_by(&emptied, time::after(time::now(), LAST_WAIT)).await;
-        }
+        inner.wait_until(Decider::is_done, &emptied, time::after(time::now(), patience)).await;
+        // This also ends the dials that no request waits for.
+        inner.stop();
+        inner.wait_until(Decider::is_quiet, &emptied, time::after(time::now(), LAST_WAIT)).await;
     }
 }
 
 impl PoolInner {
-    /// Stops new work and returns the `Notify` that fires once the pool is empty.
+    /// Stops new work and returns the `Notify` that fires once no request waits and no connection is left.
     fn shut(&self) -> Arc<Notify> {
         let mut state = self.lock();
         state.policy.shut();
         state.emptied.get_or_insert_with(Arc::<Notify>::default).clone()
     }
 
-    fn is_quiet(&self) -> bool {
-        self.lock().policy.is_quiet()
-    }
-
-    /// Waits until no connection and no dial is left and no request waits, but no longer than until `by`. Returns
-    /// whether the pool has no connection, no dial and no waiting request.
-    async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
+    /// Waits until `is_so` is true, but no longer than until `by`.
+    async fn wait_until(&self, is_so: fn(&Decider) -> bool, emptied: &Notify, by: Instant) {
         let mut timer = Timer::default();
         loop {
             let mut news = pin!(emptied.notified());
             news.as_mut().enable();
-            if self.is_quiet() {
-                return true;
+            if is_so(&self.lock().policy) {
+                return;
             }
             let is_late = std::future::poll_fn(|cx| match news.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(false),
                 Poll::Pending => timer.poll_until(by, cx).map(|_| true),
             });
             if is_late.await {
-                return self.is_quiet();
+                return;
             }
         }
     }
@@ -89,14 +84,7 @@ impl PoolInner {
         self.lock().is_stopped = true;
         // All dials end before the waiters are refused, because every request with a dial is still among the waiters. A
         // dial that begins later is refused.
-        loop {
-            let mut actions = Actions::new();
-            let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
-            self.perform(actions);
-            if !more {
-                break;
-            }
-        }
+        self.give_up_dials();
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Actions::new();
@@ -117,6 +105,18 @@ impl PoolInner {
                     self.close_cut(Connection { conn, fixed }, served, DropReason::Shutdown, &mut actions);
                     self.perform(actions);
                 }
+            }
+        }
+    }
+
+    /// Gives up all dials, and closes their sockets.
+    pub(super) fn give_up_dials(self: &Arc<Self>) {
+        loop {
+            let mut actions = Actions::new();
+            let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
+            self.perform(actions);
+            if !more {
+                return;
             }
         }
     }

@@ -37,7 +37,7 @@ pub(super) struct State {
     /// Grants that may not have been claimed, in order of time. Each grant has the time at which the grant is checked,
     /// its place, and its waiter.
     pub(super) grants: VecDeque<(Instant, Place, Weak<Waiter>)>,
-    /// Wakes the shutdowns that wait for the pool to be empty. `None` before a shutdown.
+    /// Wakes the shutdowns that wait for the end of the requests and connections. `None` before a shutdown.
     pub(super) emptied: Option<Arc<Notify>>,
     /// The log of events, while there is a subscriber.
     pub(super) log: Option<Arc<Log>>,
@@ -234,7 +234,7 @@ impl Locked<'_> {
         if state.policy.is_empty() && !state.needs_reaper() {
             wakes.extend(state.reapers.iter().map(|reaper| reaper.wake.clone()));
         }
-        if state.policy.is_quiet() {
+        if state.policy.is_done() {
             emptied.clone_from(&state.emptied);
         }
         #[cfg(debug_assertions)]

@@ -57,7 +57,9 @@ pub enum ExchangeOutcome {
     /// The response was read to its end. If another attempt follows, an attempt is complete once its response head has
     /// come. An attempt is also complete once the server has switched protocols.
     Complete,
-    /// The attempt failed with this kind of error.
+    /// The attempt failed with this kind of error. The kind is [`ErrorKind::Status`] if the caller made an error of a
+    /// response whose content had not all come
+    /// ([`Response::error_for_status`](crate::Response::error_for_status)).
     Failed(ErrorKind),
     /// The caller dropped the request, or dropped the response before its content ended.
     Cancelled,

@@ -15,7 +15,8 @@
 //! A task that asks after the leader was dropped begins a new lookup, because the leader may have been dropped for
 //! waiting too long, and the old lookup may never end. If a part of the answer was found and nobody waits for the rest,
 //! a task of its own completes the lookup within a time limit, so that the cache gets the whole answer. A task of its own
-//! also refreshes a stale answer. There is at most one such task for each lookup.
+//! also refreshes a stale answer. There is at most one such task for each lookup. When the client is dropped, these tasks
+//! end.
 //!
 //! Invariants: while a lock is held, no code of the resolver runs and no value of the resolver is dropped. No two locks
 //! are held at the same time.
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -62,6 +64,10 @@ struct Shared {
     /// What measures the lookups. `None` if nothing does.
     on_lookup: Option<OnLookup>,
     state: Mutex<State>,
+    /// Whether the [`Lookups`] were dropped, so that nobody asks the cache any more.
+    is_over: AtomicBool,
+    /// Wakes the tasks of lookups when the [`Lookups`] are dropped.
+    ended: Notify,
 }
 
 struct State {
@@ -103,15 +109,18 @@ struct Progress {
 
 impl Lookups {
     pub(super) fn new(resolver: Arc<dyn Resolve>, ttl: Ttl) -> Self {
-        let state = State { cache: Cache::new(ttl), running: HashMap::new() };
-        Self { shared: Arc::new(Shared { resolver, on_lookup: None, state: Mutex::new(state) }) }
+        Self::of(resolver, ttl, None)
     }
 
     /// Returns the resolver with an empty cache that has these bounds, and with what measures its lookups.
     pub(super) fn with(self, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
-        let state = State { cache: Cache::new(ttl), running: HashMap::new() };
-        let resolver = Arc::clone(&self.shared.resolver);
-        Self { shared: Arc::new(Shared { resolver, on_lookup, state: Mutex::new(state) }) }
+        Self::of(Arc::clone(&self.shared.resolver), ttl, on_lookup)
+    }
+
+    fn of(resolver: Arc<dyn Resolve>, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
+        let state = Mutex::new(State { cache: Cache::new(ttl), running: HashMap::new() });
+        let (is_over, ended) = (AtomicBool::new(false), Notify::new());
+        Self { shared: Arc::new(Shared { resolver, on_lookup, state, is_over, ended }) }
     }
 
     /// Looks up `name` and returns the parts of the answer: from the cache, from a lookup that is under way, or from a new
@@ -143,6 +152,13 @@ impl Lookups {
         drop(state);
         drop(running);
         self.shared.resolver.network_changed();
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.shared.ended.notify_waiters();
     }
 }
 
@@ -490,14 +506,30 @@ impl Member {
         *self = member;
     }
 
-    /// Completes the lookup in a task of its own.
+    /// Completes the lookup in a task of its own. The task ends early if the owner of the lookups is dropped, because nobody
+    /// asks the cache any more.
     fn complete(mut self) {
         self.is_completing = true;
         self.read = 0;
         let deadline = time::after(time::now(), REFRESH_LIMIT);
         drop(tokio::spawn(async move {
-            let all = async { while let Next::Part(_) = self.next_part().await {} };
-            if timeout_at(deadline.into(), all).await.is_err() && self.is_leader {
+            let shared = Arc::clone(&self.shared);
+            let mut ended = pin!(shared.ended.notified());
+            // The notification is enabled before the flag is read, so that no end is missed.
+            ended.as_mut().enable();
+            if shared.is_over.load(Ordering::SeqCst) {
+                return;
+            }
+            let is_late = {
+                let all = async { while let Next::Part(_) = self.next_part().await {} };
+                let mut all = pin!(timeout_at(deadline.into(), all));
+                poll_fn(|cx| match ended.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(false),
+                    Poll::Pending => all.as_mut().poll(cx).map(|in_time| in_time.is_err()),
+                })
+                .await
+            };
+            if is_late && self.is_leader {
                 let error = BoxError::from(format!("the lookup did not end within {REFRESH_LIMIT:?}"));
                 self.end(Err(error.into()));
             }

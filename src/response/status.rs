@@ -22,9 +22,9 @@ impl Response {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn error_for_status(self) -> Result<Self> {
+    pub fn error_for_status(mut self) -> Result<Self> {
         match self.status_error() {
-            Some(error) => Err(error),
+            Some(error) => Err(self.refuse(error)),
             None => Ok(self),
         }
     }
@@ -94,8 +94,13 @@ impl Response {
                 }
             }
         }
-        self.body.give_up();
-        Err(error.with_timings(*self.timings()).with_body(body.freeze()))
+        Err(self.refuse(error).with_body(body.freeze()))
+    }
+
+    /// Ends the response with an error that the caller makes of it. Returns the error with the final timings.
+    #[cold]
+    pub(super) fn refuse(&mut self, error: Error) -> Error {
+        self.body.refuse(error).with_timings(*self.timings())
     }
 
     /// Returns an error if the status is 4xx or 5xx.

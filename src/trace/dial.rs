@@ -181,13 +181,25 @@ impl Setup {
     }
 
     /// Ends the dial, with `error` if the dial failed. The span closes when its last handle is dropped. Only the first
-    /// call has an effect: if the pool gives a dial up, the task of the dial also reports an end.
+    /// end of a dial has an effect: if the pool gives a dial up, the task of the dial also reports an end.
     pub(crate) fn end(&self, error: Option<ErrorKind>, now: Instant) {
+        match error {
+            Some(kind) => self.finish(Some(&tracing::field::debug(kind)), now),
+            None => self.finish(None, now),
+        }
+    }
+
+    /// Ends a dial that the pool gave up.
+    pub(crate) fn cancel(&self, now: Instant) {
+        self.finish(Some(&"cancelled"), now);
+    }
+
+    fn finish(&self, error: Option<&dyn tracing::Value>, now: Instant) {
         if self.span.is_disabled() || self.is_over.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Some(kind) = error {
-            self.span.record("error.type", tracing::field::debug(kind)).record("otel.status_code", "ERROR");
+        if let Some(error) = error {
+            self.span.record("error.type", error).record("otel.status_code", "ERROR");
         }
         record_elapsed(&self.span, self.started, now);
         // The span closes later if the request that began the dial is not polled. tracing-opentelemetry takes the latest

@@ -62,6 +62,7 @@ mod hooks;
 mod hostile_proxies;
 mod json;
 mod kept;
+mod last_client;
 mod ledger;
 mod lenient;
 mod liveness;

@@ -200,7 +200,7 @@ mod over_a_socket {
 /// Nothing that can be printed shows the value that signs a URL, nor a fragment, which may hold a token.
 #[tokio::test]
 async fn no_debug_text_shows_the_signature_of_a_url() {
-    const SIGNED: &str = "/x?a=1&X-Amz-Signature=planted&s%69g=planted#planted";
+    const SIGNED: &str = "/x?a=1&X-Amz-Signature=planted&s%69g=planted&SIG=planted&x-amz-%53ignature=planted;sig=planted#planted";
     let server = Server::start(|peer| {
         while let Some(request) = peer.request()? {
             match request.target.contains("/x") {

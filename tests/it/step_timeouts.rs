@@ -85,7 +85,9 @@ async fn tls_ends_after_its_own_timeout() {
         ends(builder.tls_timeout(SHORT).tcp_timeout(LONG), &url, Phase::Tls, own).await;
     }
     let whole = "the TLS handshake did not end within 50ms of the start of the dial (connect_timeout)";
-    ends(Client::builder().tls_timeout(LONG).connect_timeout(SHORT), &url, Phase::Tls, whole).await;
+    // The time of the whole dial includes the time that it takes to read the system's trust store, which is not read here.
+    let builder = Client::builder().tls_danger_accept_invalid_certs(true);
+    ends(builder.tls_timeout(LONG).connect_timeout(SHORT), &url, Phase::Tls, whole).await;
 }
 
 #[cfg(feature = "proxy")]

@@ -197,10 +197,14 @@ async fn a_dial_that_fails_in_each_phase_is_told_alike() {
     }
 }
 
-/// The request is dropped while its dial is in each phase. The dial goes on, and ends with its client.
+/// The request is dropped while its dial is in each phase. The dial goes on, and is cancelled by a shutdown or by the drop
+/// of its client.
 #[tokio::test]
 async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
-    for Case { builder, url, phase, trees } in stuck_dials() {
+    let cases = [true, false]
+        .into_iter()
+        .flat_map(|is_shut_down| stuck_dials().into_iter().map(move |case| (case, is_shut_down)));
+    for (Case { builder, url, phase, trees }, is_shut_down) in cases {
         let (recorder, _guard) = Recorder::start();
         let (records, builder) = Records::of(builder);
         let client = builder.build().unwrap();
@@ -215,14 +219,22 @@ async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
         let record = records.one();
         assert_eq!((record.outcome(), record.phase()), (ExchangeOutcome::Cancelled, phase));
         assert_eq!(record.error_type(), None, "the caller's wish is no error");
-        client.pool().shutdown(Duration::ZERO).await;
+        settle().await;
+        assert!(!recorder.is_quiet(), "the dial goes on, because its client lives");
+        if is_shut_down {
+            client.pool().shutdown(Duration::ZERO).await;
+        }
         drop(client);
-        until("the dial ends", || recorder.is_quiet()).await;
+        // The dial has ended when the drop returns. Its task keeps the span until the runtime runs the task.
+        settle().await;
         let spans = recorder.take();
         assert_eq!(tree(&spans), trees);
         assert_all_same(std::slice::from_ref(&record), &spans);
         assert_setup(&spans, trees[1], "cancelled");
         assert_eq!(spans[0].follows, [2], "the request is linked to the dial that it began");
+        let setup = &spans[2];
+        assert_eq!(setup.field("error.type"), Some("cancelled"));
+        assert_eq!(setup.field("otel.status_code"), Some("ERROR"));
     }
 }
 

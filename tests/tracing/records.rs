@@ -401,6 +401,84 @@ async fn a_function_that_panics_costs_no_request_anything() {
     assert_eq!((total.active, total.dialing, total.waiting), (0, 0, 0));
 }
 
+/// How a caller ends a response.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    Drop,
+    Status,
+    /// Reads at most this many bytes into the error.
+    StatusWith(usize),
+    Upgrade,
+}
+
+/// A caller makes an error of a response. If content is missing, the attempt fails with this error. If all content has come,
+/// the attempt is complete. In both cases `error.type` is the status from 400 on, as the conventions say.
+#[tokio::test(start_paused = true)]
+async fn a_response_that_becomes_an_error_ends_its_attempt_with_this_error() {
+    use Ends::{Drop, Status, StatusWith, Upgrade};
+    use ErrorKind::ConnectionLost;
+    use ExchangeOutcome::{Cancelled, Complete, Failed};
+
+    let head = |status: u16| format!("HTTP/1.1 {status} X\r\ncontent-length: 9\r\n\r\n");
+    let (missing, ok, whole) = (head(404), head(200), head(503) + "all of it");
+    let half = Reply::raw(&[&missing, "four"]);
+    let late = Reply::raw(&[&missing, "four", "five!"]);
+    let whole = Reply::raw(&[&whole]);
+    for (ends, reply, outcome, kind, read, received) in [
+        (Drop, half.clone(), Cancelled, "404", None, 0),
+        (Status, half.clone(), Failed(ErrorKind::Status), "404", None, 0),
+        (StatusWith(0), half.clone(), Failed(ErrorKind::Status), "404", Some(""), 0),
+        (StatusWith(3), half.clone(), Failed(ErrorKind::Status), "404", Some("fou"), 4),
+        (StatusWith(4), half.clone(), Failed(ErrorKind::Status), "404", Some("four"), 4),
+        (StatusWith(99), half.clone().eof(), Failed(ConnectionLost), "404", Some("four"), 4),
+        (StatusWith(99), late.clone(), Complete, "404", Some("fourfive!"), 9),
+        (StatusWith(9), late, Complete, "404", Some("fourfive!"), 9),
+        (Drop, whole.clone(), Complete, "503", None, 9),
+        (Status, whole.clone(), Complete, "503", None, 9),
+        (StatusWith(2), whole, Complete, "503", Some("al"), 9),
+        (Upgrade, half, Failed(ErrorKind::Upgrade), "404", None, 0),
+        (Upgrade, Reply::raw(&[&ok, "four"]), Failed(ErrorKind::Upgrade), "Upgrade", None, 0),
+    ] {
+        let told = format!("{ends:?} {outcome:?}");
+        let (recorder, _guard) = Recorder::start();
+        let peers = Peers::new(Script::new(&[&[reply]]));
+        let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+        let client = builder.build().unwrap();
+        let response = client.get(URL).send().await.unwrap();
+        let error = match ends {
+            Drop => {
+                drop(response);
+                None
+            }
+            Status => response.error_for_status().err(),
+            StatusWith(limit) => response.error_for_status_with_body(limit).await.err(),
+            Upgrade => response.upgrade().await.err(),
+        };
+        let record = records.one();
+        assert_eq!((record.outcome(), record.error_type().as_deref()), (outcome, Some(kind)), "{told}");
+        assert_eq!((record.phase(), record.response_body_size()), (Phase::Receive, received), "{told}");
+        if let Some(error) = error {
+            assert_eq!(error.body_text().as_deref(), read, "{told}");
+            assert_eq!(error.timings(), Some(record.timings()), "{told}");
+        }
+        settle().await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        settle().await;
+        let total = client.pool().stats().total;
+        let kept = usize::from(outcome == Complete);
+        assert_eq!((total.idle, total.active, peers.live()), (kept, 0, kept), "{told}");
+        drop(client);
+        settle().await;
+        let spans = recorder.take();
+        assert_all_same(std::slice::from_ref(&record), &spans);
+        let request = find(&spans, "http.request");
+        let status = record.status().unwrap().as_u16().to_string();
+        assert_eq!(request.field("http.response.status_code"), Some(&*status));
+        assert_eq!(request.field("error.type"), Some(kind), "{told}");
+        assert_eq!(request.field("otel.status_code"), Some("ERROR"), "{told}");
+    }
+}
+
 /// When the function gets the record of a complete response, the connection is already idle.
 #[tokio::test(start_paused = true)]
 async fn the_connection_is_free_when_the_function_is_called() {

@@ -369,6 +369,11 @@ impl<K: Kinds> Policy<K> {
         self.counted == 0 && self.waiting == 0
     }
 
+    /// Whether no connection is idle or active, and no request waits. Dials may be under way, which nobody waits for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.counted == self.dialing && self.waiting == 0
+    }
+
     /// Whether any request waits.
     pub(crate) fn is_awaited(&self) -> bool {
         self.waiting > 0
