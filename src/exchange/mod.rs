@@ -295,11 +295,7 @@ impl Exchange {
         loop {
             match ready!(self.poll_event(cx)) {
                 Ok(Some(Event::Head(head))) => {
-                    let unwritten = self.attempt.written_at.is_none().then_some(self.attempt.sent);
-                    // Most heads are complete with the first read. The time of the first byte is then used for the
-                    // head too, which avoids a second reading of the clock.
-                    let at = self.trace.head_at().filter(|_| !self.attempt.is_split);
-                    self.trace.head(&head, unwritten, at.unwrap_or_else(time::now));
+                    self.trace_head(&head);
                     return Poll::Ready(Ok(head));
                 }
                 Ok(Some(Event::Informational(head))) => {
@@ -314,6 +310,16 @@ impl Exchange {
         }
     }
 
+    /// Notes in the trace that the response head is complete.
+    #[inline]
+    fn trace_head(&mut self, head: &ResponseHead) {
+        let unwritten = self.attempt.written_at.is_none().then_some(self.attempt.sent);
+        // Most heads are complete with the first read. The time of the first byte is then used for the head too, which
+        // avoids a second reading of the clock.
+        let at = self.trace.head_at().filter(|_| !self.attempt.is_split);
+        self.trace.head(head, unwritten, at.unwrap_or_else(time::now));
+    }
+
     /// Begins the attempt on its connection: frames the pieces of the body that are ready, checks the connection, and
     /// makes the first write.
     fn begin(&mut self, assigned: Option<Instant>, cx: &mut Context<'_>) -> Result<(), Failure> {
@@ -321,8 +327,9 @@ impl Exchange {
             self.attempt.is_framed = true;
             let mut left = PIECES;
             // If the body is pending, the first write has only the head.
-            if let Poll::Ready(framed) = self.poll_frames(&mut left, cx) {
-                framed?;
+            if let Poll::Ready(Err(error)) = self.poll_frames(&mut left, cx) {
+                self.note_unused(assigned);
+                return Err(error.into());
             }
         }
         let Some(Connection { lease, stage, .. }) = &mut self.connection else { return Ok(()) };
@@ -333,6 +340,7 @@ impl Exchange {
             // dialing might never end.
             look if !is_reused => {
                 *stage = Stage::Begun(None);
+                self.note_unused(None);
                 return Err(match look {
                     Look::Spoke => self.spoke_first(),
                     _ => self.lost_unused(),
@@ -342,7 +350,10 @@ impl Exchange {
             Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
         }
         let now = assigned.unwrap_or_else(time::now);
-        self.check_deadline()?;
+        if let Err(overdue) = self.check_deadline() {
+            self.note_unused(Some(now));
+            return Err(overdue);
+        }
         let Some(Connection { lease, stage, .. }) = &mut self.connection else { return Ok(()) };
         if is_reused {
             self.attempt.machine.set_reused();
@@ -357,6 +368,16 @@ impl Exchange {
         match sent {
             Poll::Ready(sent) => Ok(sent?),
             Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Notes in the trace that the attempt has its connection, and ends before its first write. The connection was taken
+    /// at the time `assigned`, or is taken now.
+    #[cold]
+    pub(crate) fn note_unused(&mut self, assigned: Option<Instant>) {
+        let now = assigned.unwrap_or_else(time::now);
+        if let Some(info) = self.lease().map(|lease| lease.info(now)) {
+            self.trace.assigned(&info, now);
         }
     }
 

@@ -9,14 +9,17 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use handclasp::{
-    Answer, BoxError, Client, ClientBuilder, ErrorKind, ExchangeOutcome, Family, Phase, Resolve, Written,
+    Answer, Body, BoxError, Client, ClientBuilder, ErrorKind, ExchangeOutcome, Family, Phase, Resolve,
+    Transport, Written,
 };
+use tokio::net::TcpStream;
 
 use super::records::{Records, assert_all_same};
 use super::{URL, settle};
+use crate::support::endings::connect_late;
 use crate::support::recorder::{Recorder, Span, tree};
 use crate::support::scripted::{Peers, Reply, Script};
-use crate::support::until;
+use crate::support::{Server, until};
 
 /// A resolver that never answers, or that knows no name.
 struct Unknown {
@@ -259,5 +262,79 @@ async fn a_request_that_ends_in_each_phase_of_its_exchange_is_told_alike() {
             assert_eq!(record.timings().total, total);
             assert_all_same(std::slice::from_ref(&record), &spans);
         }
+    }
+}
+
+/// A body that fails at once.
+fn broken() -> Body {
+    Body::from_stream(futures_util::stream::iter([Err::<&str, _>("the source is gone")]))
+}
+
+/// The attempt has a connection and ends before its first write: the phase is `send`, and the connection is named.
+#[tokio::test]
+async fn an_attempt_that_ends_before_its_first_write_names_its_connection() {
+    let live = Server::echo();
+    let closing = Server::start(|peer| peer.close());
+    let speaking = Server::start(|peer| peer.send("HTTP/1.1 503 Full\r\ncontent-length: 0\r\n\r\n"));
+    let silent = Server::start(|peer| peer.close());
+    for (server, is_reserved, body, timeout, kind) in [
+        (&live, false, broken(), None, ErrorKind::Body),
+        (&live, true, broken(), None, ErrorKind::Body),
+        (&live, true, Body::empty(), Some(Duration::ZERO), ErrorKind::Timeout),
+        (&closing, false, Body::empty(), None, ErrorKind::ConnectionLost),
+        (&speaking, false, Body::empty(), None, ErrorKind::Protocol),
+        (&silent, true, Body::empty(), None, ErrorKind::ConnectionLost),
+    ] {
+        let (address, is_late) = (server.address(), kind != ErrorKind::Body && timeout.is_none());
+        let connect = move |_| async move {
+            match is_late {
+                true => connect_late(address, || ()).await,
+                false => Ok(Box::new(TcpStream::connect(address).await?) as Box<dyn Transport>),
+            }
+        };
+        let (recorder, _guard) = Recorder::start();
+        let (records, builder) = Records::of(Client::builder().connector(connect));
+        let client = builder.build().unwrap();
+        let mut reserved = match is_reserved {
+            true => Some(client.reserve(server.url("/")).await.unwrap()),
+            false => None,
+        };
+        let request = match &mut reserved {
+            Some(reserved) => reserved.post(server.url("/")),
+            None => client.post(server.url("/")),
+        };
+        let error = request.body(body).timeout(timeout).send().await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (kind, Some(Phase::Send)), "{}", error.chain());
+        drop((reserved, client));
+        until("all spans have closed", || recorder.is_quiet()).await;
+        let (record, spans) = (records.one(), recorder.take());
+        let told = "http.request(queue send)";
+        assert!(tree(&spans).contains(&told.to_owned()), "{kind:?}: {:?}", tree(&spans));
+        assert_all_same(std::slice::from_ref(&record), &spans);
+        assert_eq!((record.connection().unwrap().id(), record.bytes_sent()), (1, 0), "{kind:?}");
+        assert_eq!(record.timings(), error.timings().unwrap());
+    }
+}
+
+/// The server switches protocols before it has the whole request. The head of its response is known, and so are its status
+/// and the phase `receive`.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_that_comes_too_early_is_told_alike() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: foo\r\nconnection: upgrade\r\n\r\n";
+    for split in [usize::MAX, 20] {
+        let (recorder, _guard) = Recorder::start();
+        let script = Script::new(&[&[Reply::raw(&[switch]).split(split).early()]]);
+        let peers = Peers::new(Script { accepts: 500, ..script });
+        let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+        let client = builder.build().unwrap();
+        let request = client.post(URL).header("upgrade", "foo").body(vec![b'x'; 2_000]);
+        let error = request.send().await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Protocol, Some(Phase::Receive)));
+        settle().await;
+        let (record, spans) = (records.one(), recorder.take());
+        assert_eq!(tree(&spans), ["http.request(queue send wait receive)", "connection.setup"]);
+        assert_all_same(std::slice::from_ref(&record), &spans);
+        assert_eq!(record.status(), Some(handclasp::StatusCode::SWITCHING_PROTOCOLS));
+        assert_eq!(record.timings(), error.timings().unwrap());
     }
 }
