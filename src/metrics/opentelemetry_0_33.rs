@@ -153,7 +153,8 @@ impl Instruments {
         short.extend(target(record));
         short.extend(version(record));
         let setup = [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten();
-        let queued = timings.queued + setup.sum::<Duration>();
+        // The record of one attempt counts as previous what came before the attempt asked for a connection.
+        let queued = timings.previous + timings.queued + setup.sum::<Duration>();
         self.time_in_queue.record(queued.as_secs_f64(), &short);
         if let Some(cause) = record.cause() {
             let mut attributes = target(record).to_vec();

@@ -405,3 +405,34 @@ async fn the_servers_own_timing_is_read_from_response_and_record() {
     assert_eq!(metrics[1].description.as_deref(), Some("x, y"));
     assert_eq!(records.one().server_timing(), metrics);
 }
+
+/// Content of unknown length is read into memory for a server of HTTP/1.0. The time of this step is a part of its attempt,
+/// in the record, the span and the earlier attempt alike.
+#[cfg(feature = "url")]
+#[tokio::test(start_paused = true)]
+async fn content_that_is_read_into_memory_is_a_part_of_its_attempt() {
+    let (recorder, _guard) = Recorder::start();
+    let old = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n";
+    let moved =
+        "HTTP/1.0 307 Moved\r\nlocation: /next\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n";
+    let peers = Peers::new(Script::new(&[&[Reply::raw(&[old]), Reply::raw(&[moved]), Reply::raw(&[old])]]));
+    let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+    let client = builder.build().unwrap();
+    finish(client.get(URL).send().await.unwrap()).await;
+    (recorder.take(), records.take());
+    let (pause, none) = (Duration::from_secs(3), Duration::ZERO);
+    let content = futures_util::stream::once(Box::pin(async move {
+        let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
+        Ok::<_, std::io::Error>("content")
+    }));
+    let response = client.put(URL).body(handclasp::Body::from_stream(content)).send().await.unwrap();
+    let earlier = response.earlier_attempts().to_vec();
+    let timings = finish(response).await;
+    let (records, spans) = (records.take(), recorder.take());
+    let [attempt] = &earlier[..] else { panic!("{earlier:?}") };
+    assert_eq!(attempt.timings(), records[0].timings());
+    let parts = |record: &ExchangeRecord| (record.timings().previous, record.timings().total);
+    assert_eq!((parts(&records[0]), parts(&records[1])), ((pause, pause), (none, none)));
+    assert_eq!((timings.previous, timings.total), (pause, pause));
+    assert_eq!(spans.iter().find(|span| span.name == "queue").unwrap().elapsed(), 3_000_000_000);
+}
