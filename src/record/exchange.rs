@@ -231,7 +231,8 @@ impl ExchangeRecord {
     }
 
     /// Returns the reason that forbids the reuse of the connection, as a sentence. `None` if the connection can be
-    /// reused, and after a failure for which the codec knows no reason.
+    /// reused, if the attempt got no connection, if the pool was shut down, and if the rest of the response is read after
+    /// the attempt.
     pub fn close_reason(&self) -> Option<&'static str> {
         self.close_reason
     }

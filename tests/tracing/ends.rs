@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use handclasp::{
-    Answer, Body, BoxError, Client, ClientBuilder, ErrorKind, ExchangeOutcome, Family, Phase, Resolve,
-    Transport, Written,
+    Answer, Body, BoxError, Client, ClientBuilder, ErrorKind, ExchangeOutcome, Family, Phase, PoolEventKind,
+    Resolve, Transport, Written,
 };
 use tokio::net::TcpStream;
 
@@ -336,5 +336,79 @@ async fn an_upgrade_that_comes_too_early_is_told_alike() {
         assert_all_same(std::slice::from_ref(&record), &spans);
         assert_eq!(record.status(), Some(handclasp::StatusCode::SWITCHING_PROTOCOLS));
         assert_eq!(record.timings(), error.timings().unwrap());
+    }
+}
+
+/// What a caller does with a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Does {
+    Reads,
+    DropsRequest,
+    DropsResponse,
+}
+
+/// Every attempt whose connection is closed says why, and so does the pool's event if the attempt has failed.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_that_closes_its_connection_says_why() {
+    const UNREAD: Option<&str> = Some("the response was not read to its end");
+    const FAILED: Option<&str> = Some("reading or writing failed or took too long");
+    let long = || Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", "some"]);
+    let short = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
+    let lost = [Reply::ok("hello"), Reply::silence().reset()];
+    let late = "HTTP/1.1 408 Late\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    #[cfg(feature = "url")]
+    let moved = "HTTP/1.1 302 Found\r\nlocation: /next\r\ncontent-length: 1000000\r\n\r\n";
+    let refused = "HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n";
+    for (replies, does, why) in [
+        (vec![Reply::silence()], Does::Reads, FAILED),
+        (vec![Reply::silence().reset()], Does::Reads, FAILED),
+        (vec![Reply::silence().eof()], Does::Reads, Some("the server closed the connection")),
+        (vec![long()], Does::Reads, FAILED),
+        (vec![Reply::silence()], Does::DropsRequest, UNREAD),
+        (vec![long()], Does::DropsResponse, UNREAD),
+        (vec![short], Does::DropsResponse, None),
+        (lost.to_vec(), Does::Reads, FAILED),
+        (
+            vec![Reply::ok("hello"), Reply::raw(&[late])],
+            Does::Reads,
+            Some("the server sent `connection: close`"),
+        ),
+        (vec![Reply::raw(&[refused])], Does::Reads, UNREAD),
+        (vec![Reply::raw(&[refused]).early()], Does::Reads, Some("the upload was aborted")),
+        #[cfg(feature = "url")]
+        (vec![Reply::raw(&[moved])], Does::Reads, UNREAD),
+    ] {
+        let name = format!("{replies:?} {does:?}");
+        let (recorder, _guard) = Recorder::start();
+        let is_sent_again = replies.len() > 1;
+        let script = Script { is_eager: true, ..Script::new(&[&replies, &[Reply::ok("hello")]]) };
+        let peers = Peers::new(script);
+        let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+        let client = builder.build().unwrap();
+        if is_sent_again {
+            super::finish(client.get(URL).send().await.unwrap()).await;
+            (recorder.take(), records.take());
+        }
+        let mut events = client.pool().subscribe();
+        let request = client.put(URL).expect_continue().timeout(Duration::from_secs(5)).body("content");
+        match does {
+            Does::Reads => _ = async { request.send().await?.bytes().await }.await,
+            Does::DropsRequest => {
+                assert!(tokio::time::timeout(Duration::from_secs(2), request.send()).await.is_err());
+            }
+            Does::DropsResponse => drop(request.send().await.unwrap()),
+        }
+        settle().await;
+        let (records, spans) = (records.take(), recorder.take());
+        assert_all_same(&records, &spans);
+        assert_eq!(records[0].close_reason(), why, "{name}");
+        let closed = std::iter::from_fn(|| events.try_recv()).find_map(|event| match event.kind {
+            PoolEventKind::Closed { why, .. } => Some(why),
+            _ => None,
+        });
+        assert_eq!(closed.is_some(), why.is_some(), "{name}");
+        if let ExchangeOutcome::Failed(_) = records[0].outcome() {
+            assert_eq!(closed, Some(why), "{name}");
+        }
     }
 }
