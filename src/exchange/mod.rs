@@ -647,7 +647,7 @@ impl Exchange {
     #[cold]
     fn cancel(&mut self, is_closed: bool) {
         let is_head_received = self.attempt.machine.is_head_received();
-        let close = self.close_reason().or(is_closed.then_some(UNREAD));
+        let close = self.close_reason().or_else(|| is_closed.then_some(UNREAD));
         self.trace.cancel(is_head_received, close, time::now(), || self.attempt.amounts());
     }
 
