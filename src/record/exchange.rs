@@ -19,6 +19,7 @@ use crate::error::{ErrorKind, Phase, ResendCause, Written, redacted, without_cre
 use crate::pool::ConnectionInfo;
 use crate::time::{self, Wall};
 use crate::timings::Timings;
+use crate::trace;
 
 /// Everything that is known about one attempt to send a request.
 ///
@@ -336,8 +337,7 @@ fn field(line: &[u8], fields: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
 
 /// Returns the host of a URI. An IPv6 address has no brackets.
 pub(super) fn server_address(uri: &Uri) -> &str {
-    let host = uri.host().unwrap_or_default();
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    trace::server_address(uri.host().unwrap_or_default())
 }
 
 /// Returns the `error.type` of an attempt, or `None` if the attempt was a success.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::{TARGET, int, record_elapsed};
+use super::{TARGET, int, record_elapsed, server_address};
 use crate::error::{ErrorKind, Phase};
 use crate::time;
 
@@ -74,7 +74,7 @@ impl Setup {
             "connection.setup",
             handclasp.connection.id = int(id),
             url.scheme = scheme,
-            server.address = host,
+            server.address = server_address(host),
             server.port = int(port),
             error.type = Empty,
             otel.status_code = Empty,
@@ -118,7 +118,8 @@ impl Setup {
     pub(crate) fn unix(&self, path: &dyn std::fmt::Display) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "unix",
-            network.transport = "unix", network.peer.address = %path, error.type = Empty, elapsed_ns = Empty,
+            network.transport = "unix", network.peer.address = %path,
+            error.type = Empty, otel.status_code = Empty, elapsed_ns = Empty,
         );
         self.begin(Phase::Tcp, span)
     }

@@ -436,3 +436,37 @@ async fn content_that_is_read_into_memory_is_a_part_of_its_attempt() {
     assert_eq!((timings.previous, timings.total), (pause, pause));
     assert_eq!(spans.iter().find(|span| span.name == "queue").unwrap().elapsed(), 3_000_000_000);
 }
+
+/// The spans of a request and of its dial name an IPv6 address alike: without brackets.
+#[tokio::test]
+async fn an_ipv6_address_has_no_brackets_in_any_span() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let client = super::client(&peers);
+    finish(client.get("http://[::1]:81/").send().await.unwrap()).await;
+    drop(client);
+    settle().await;
+    let spans = recorder.take();
+    for name in ["http.request", "connection.setup"] {
+        assert_eq!(find(&spans, name).field("server.address"), Some("::1"), "{name}");
+    }
+    assert_eq!(find(&spans, "http.request").field("url.full"), Some("http://[::1]:81/"));
+}
+
+/// A dial over a unix socket that fails has an error status, as the other phases of a dial have.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_that_cannot_be_connected_to_has_an_error_status() {
+    let (recorder, _guard) = Recorder::start();
+    let folder = crate::support::sockets::Folder::new();
+    let client = Client::builder().unix_socket(folder.path("none")).build().unwrap();
+    assert_eq!(client.get(URL).send().await.unwrap_err().kind(), ErrorKind::Connect);
+    drop(client);
+    crate::support::until("all spans have closed", || recorder.is_quiet()).await;
+    let spans = recorder.take();
+    assert_eq!(tree(&spans), ["http.request(queue)", "connection.setup(unix)"]);
+    for name in ["http.request", "connection.setup", "unix"] {
+        let fields = ["error.type", "otel.status_code"].map(|field| find(&spans, name).field(field));
+        assert_eq!(fields, [Some("Connect"), Some("ERROR")], "{name}");
+    }
+}
