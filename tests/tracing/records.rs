@@ -470,3 +470,22 @@ async fn a_unix_socket_that_cannot_be_connected_to_has_an_error_status() {
         assert_eq!(fields, [Some("Connect"), Some("ERROR")], "{name}");
     }
 }
+
+/// A request on a reserved connection waits for the rest of an abandoned response, and its span says so.
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_reserved_connection_is_told() {
+    let (recorder, _guard) = Recorder::start();
+    let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello"), slow, Reply::ok("hello")]]));
+    let client = super::client(&peers);
+    let mut reserved = client.reserve(URL).await.unwrap();
+    for (waits, is_read) in [("false", true), ("false", false), ("true", true)] {
+        let response = reserved.get(URL).send().await.unwrap();
+        match is_read {
+            true => _ = finish(response).await,
+            false => drop(response),
+        }
+        let spans = recorder.take();
+        assert_eq!(find(&spans, "queue").field("waited"), Some(waits));
+    }
+}
