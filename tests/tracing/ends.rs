@@ -387,7 +387,8 @@ async fn each_attempt_that_closes_its_connection_says_why() {
         let client = builder.build().unwrap();
         if is_sent_again {
             super::finish(client.get(URL).send().await.unwrap()).await;
-            (recorder.take(), records.take());
+            recorder.take();
+            records.take();
         }
         let mut events = client.pool().subscribe();
         let request = client.put(URL).expect_continue().timeout(Duration::from_secs(5)).body("content");

@@ -419,7 +419,8 @@ async fn content_that_is_read_into_memory_is_a_part_of_its_attempt() {
     let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
     let client = builder.build().unwrap();
     finish(client.get(URL).send().await.unwrap()).await;
-    (recorder.take(), records.take());
+    recorder.take();
+    records.take();
     let (pause, none) = (Duration::from_secs(3), Duration::ZERO);
     let content = futures_util::stream::once(Box::pin(async move {
         let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
