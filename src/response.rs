@@ -522,14 +522,19 @@ impl Response {
     /// of its own.
     #[cold]
     fn complete(&self, error: Error) -> Error {
-        let timings = *error.timings().unwrap_or_else(|| self.timings());
-        self.head.add_request_to(error).with_timings(timings)
+        let error = if error.timings().is_some() { error } else { self.time(error) };
+        self.head.add_request_to(error)
     }
 
     /// Returns an error about this response.
     fn error(&self, kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
         let error = self.head.add_request_to(Error::new(kind, message));
-        error.with_written(self.head.written).with_timings(*self.timings())
+        self.time(error.with_written(self.head.written))
+    }
+
+    /// Adds the timings of the request and the attempts before it to an error.
+    fn time(&self, error: Error) -> Error {
+        error.with_timings(*self.timings()).with_earlier(self.earlier_attempts())
     }
 
     /// Reads all content, up to the client's limit.
@@ -565,7 +570,7 @@ impl Response {
         );
         // Ends the exchange, because the caller does not get the content.
         let error = self.body.fail(Error::new(ErrorKind::Decode, message).in_phase(Phase::Receive));
-        self.head.add_request_to(error).with_written(self.head.written).with_timings(*self.timings())
+        self.time(self.head.add_request_to(error).with_written(self.head.written))
     }
 }
 

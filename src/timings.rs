@@ -36,7 +36,8 @@ pub struct Timings {
     pub wait: Duration,
     /// Time from the response head to the end of the content. `None` until the content has ended.
     pub receive: Option<Duration>,
-    /// Time of earlier attempts of this request, and of the redirects before it.
+    /// Time of earlier attempts of this request, and of the redirects before it. If the server speaks HTTP/1.0, the time
+    /// for which the content was read into memory counts too, because such a server needs the length beforehand.
     pub previous: Duration,
     /// Time from the call until the latest milestone.
     pub total: Duration,

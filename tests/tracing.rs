@@ -5,6 +5,9 @@
 
 #[path = "tracing/ends.rs"]
 mod ends;
+#[cfg(all(feature = "har", feature = "otel"))]
+#[path = "tracing/exits.rs"]
+mod exits;
 #[path = "tracing/exported.rs"]
 mod exported;
 #[path = "tracing/lines.rs"]

@@ -16,6 +16,7 @@ use super::received::AnsweredRequest;
 use super::{Body, Kind};
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::exchange::timeout::Deadline;
+use crate::record::Measured;
 use crate::time;
 
 /// Largest number of steps of one poll. Each step takes and returns at most 32 KiB.
@@ -23,13 +24,19 @@ const STEPS: u32 = 32;
 
 impl Body {
     /// Creates the body of a response from which these codings are removed.
-    pub(crate) fn decoded(self, codings: &[Coding], deadline: Option<Deadline>, written: Written) -> Self {
-        Kind::Decoded(Box::new(Decoded::new(self, codings, deadline, written))).into()
+    pub(crate) fn decoded(
+        self,
+        codings: &[Coding],
+        deadline: Option<Deadline>,
+        written: Written,
+        measured: Measured,
+    ) -> Self {
+        Kind::Decoded(Box::new(Decoded::new(self, codings, deadline, written, measured))).into()
     }
 
     /// Creates the body of a response that cannot be decoded, as `message` says. Every read fails.
-    pub(crate) fn refused(self, message: String, written: Written) -> Self {
-        let mut refused = Decoded::new(self, &[], None, written);
+    pub(crate) fn refused(self, message: String, written: Written, measured: Measured) -> Self {
+        let mut refused = Decoded::new(self, &[], None, written, measured);
         let error = refused.failed(Error::new(ErrorKind::Decode, message).in_phase(Phase::Receive));
         refused.end = Some(End::Failed(error));
         Kind::Decoded(Box::new(refused)).into()
@@ -50,6 +57,8 @@ pub(super) struct Decoded {
     deadline: Option<Deadline>,
     /// Amount of the request that was written.
     written: Written,
+    /// The timings until the head, for errors of content that came with the head, and the attempts before the request.
+    measured: Measured,
     /// The request that was answered, for errors. `None` while a response holds the content and adds the request itself.
     request: Option<AnsweredRequest>,
 }
@@ -62,7 +71,13 @@ enum End {
 }
 
 impl Decoded {
-    fn new(source: Body, codings: &[Coding], deadline: Option<Deadline>, written: Written) -> Self {
+    fn new(
+        source: Body,
+        codings: &[Coding],
+        deadline: Option<Deadline>,
+        written: Written,
+        measured: Measured,
+    ) -> Self {
         let chain = Chain::new(codings);
         Self {
             source,
@@ -72,6 +87,7 @@ impl Decoded {
             end: None,
             deadline,
             written,
+            measured,
             request: None,
         }
     }
@@ -170,9 +186,7 @@ impl Decoded {
     fn failed(&mut self, error: Error) -> Error {
         self.wire = Bytes::new();
         let error = self.source.fail(error.with_written(self.written));
-        match self.source.timings() {
-            Some(timings) => error.with_timings(*timings),
-            None => error,
-        }
+        let timings = self.source.timings().unwrap_or_else(|| self.measured.timings());
+        error.with_timings(*timings).with_earlier(self.measured.earlier())
     }
 }

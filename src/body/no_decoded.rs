@@ -9,16 +9,17 @@ use super::coding::Coding;
 use super::received::AnsweredRequest;
 use crate::error::{Result, Written};
 use crate::exchange::timeout::Deadline;
+use crate::record::Measured;
 
 impl Body {
     /// Returns the body: no coding can be removed.
-    pub(crate) fn decoded(self, _: &[Coding], _: Option<Deadline>, _: Written) -> Self {
+    pub(crate) fn decoded(self, _: &[Coding], _: Option<Deadline>, _: Written, _: Measured) -> Self {
         self
     }
 
     /// Returns the body.
     #[allow(clippy::needless_pass_by_value, reason = "as in decoded.rs")]
-    pub(crate) fn refused(self, _: String, _: Written) -> Self {
+    pub(crate) fn refused(self, _: String, _: Written, _: Measured) -> Self {
         self
     }
 }

@@ -169,32 +169,45 @@ pub(super) async fn wait_until(
     Ok(waited)
 }
 
-/// Waits until a reserved connection was taken, or until `limit` has passed.
-pub(super) async fn within(limit: Limit, taking: impl Future<Output = Result<Lease>>) -> Result<Lease> {
+/// Waits until a reserved connection was taken, or until `limit` has passed. Calls `waits` at each poll without a
+/// connection.
+pub(super) async fn within(
+    limit: Limit,
+    taking: impl Future<Output = Result<Lease>>,
+    mut waits: impl FnMut(),
+) -> Result<Lease> {
     let (mut taking, mut timer) = (pin!(taking), Timer::default());
     let taken = poll_fn(|cx| match taking.as_mut().poll(cx) {
         Poll::Ready(taken) => Poll::Ready(taken),
-        Poll::Pending => timer.poll_until(limit.at, cx).map(|passed| match (passed, limit.by) {
-            (Err(RuntimeGone), _) => Err(DialError::no_timers().into_error()),
-            (Ok(()), LimitedBy::Acquire) => {
-                let after = Rounded(limit.after);
-                let message =
-                    format!("the reserved connection did not become free within {after} (acquire_timeout)");
-                Err(Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue))
-            }
-            (Ok(()), LimitedBy::Connect) => {
-                let what = "the reserved connection did not become free";
-                Err(Error::timeout(Phase::Queue, limit.after, what, "connect_timeout"))
-            }
-            (Ok(()), LimitedBy::Total) => {
-                Err(Error::timeout(Phase::Queue, limit.after, "the request did not complete", "timeout"))
-            }
-        }),
+        Poll::Pending => {
+            waits();
+            timer.poll_until(limit.at, cx).map(|passed| Err(not_free(passed, limit)))
+        }
     });
     let taken = taken.await;
     // The drop of the timer may panic: see `wait_until`.
     drop(timer);
     taken
+}
+
+/// Returns the error of a wait for a reserved connection that has ended by `passed`.
+fn not_free(passed: Result<(), RuntimeGone>, limit: Limit) -> Error {
+    match (passed, limit.by) {
+        (Err(RuntimeGone), _) => DialError::no_timers().into_error(),
+        (Ok(()), LimitedBy::Acquire) => {
+            let after = Rounded(limit.after);
+            let message =
+                format!("the reserved connection did not become free within {after} (acquire_timeout)");
+            Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue)
+        }
+        (Ok(()), LimitedBy::Connect) => {
+            let what = "the reserved connection did not become free";
+            Error::timeout(Phase::Queue, limit.after, what, "connect_timeout")
+        }
+        (Ok(()), LimitedBy::Total) => {
+            Error::timeout(Phase::Queue, limit.after, "the request did not complete", "timeout")
+        }
+    }
 }
 
 /// Returns the error of a wait that `limit` has ended.

@@ -307,6 +307,9 @@ impl<'a> Attempts<'a> {
         }
         let end = self.end(&outcome, exchange);
         let decision = resend::decide(&self.facts(end, exchange));
+        if let End::Lost | End::Premature = end {
+            exchange.set_failed();
+        }
         if decision != Decision::Done
             && let Some(cause) = cause(end)
             && let Some(dead) = exchange.detach()
@@ -325,6 +328,7 @@ impl<'a> Attempts<'a> {
             Outcome::TooSoon(early) => early.into_error(),
             Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => error,
         };
+        exchange.set_failed();
         let error = exchange.error(error);
         if error.kind() != ErrorKind::Body {
             exchange.note_unanswered();

@@ -59,6 +59,7 @@ fn decode_coded(call: &Hop<'_>, mut response: Response, deadline: Option<Deadlin
         return response;
     }
     let (take, written) = (std::mem::take::<crate::body::Body>, head.written);
+    let measured = head.measured.clone();
     match plan(head.received.headers(), call.env.request.codings) {
         Plan::AsItCame => {}
         Plan::Decode(codings) => {
@@ -66,14 +67,14 @@ fn decode_coded(call: &Hop<'_>, mut response: Response, deadline: Option<Deadlin
             headers.remove(CONTENT_ENCODING);
             headers.remove(CONTENT_LENGTH);
             head.content_length = None;
-            *body = take(body).decoded(&codings, deadline, written);
+            *body = take(body).decoded(&codings, deadline, written, measured);
         }
         Plan::TooMany(count) => {
             let message = format!(
                 "the server sent content with {count} codings, and at most {MOST} are decoded: \
                  decompress(false) hands it over as it came"
             );
-            *body = take(body).refused(message, written);
+            *body = take(body).refused(message, written, measured);
         }
     }
     response

@@ -95,7 +95,8 @@ impl Attempts<'_> {
     pub(super) async fn take_pinned(&self, pinned: &Pinned, exchange: &mut Exchange) -> Result<()> {
         let origin = RouteRef::of(self.call.uri)?;
         let limit = self.limit(exchange.trace().attempt_started(), exchange);
-        let lease = acquire::within(limit, pinned.0.take(&self.call.env.pool, origin, self.route)).await?;
+        let taking = pinned.0.take(&self.call.env.pool, origin, self.route);
+        let lease = acquire::within(limit, taking, || exchange.trace().waits()).await?;
         pinned.note_credentials(self.call.headers);
         exchange.attach(lease, None);
         Ok(())
@@ -105,6 +106,7 @@ impl Attempts<'_> {
 /// Closes a reserved connection that was found dead before the request was written. Returns the error of the request.
 #[cold]
 pub(super) fn lost(exchange: &mut Exchange, reason: DropReason) -> Error {
+    exchange.note_dead(reason != DropReason::PeerClosed);
     let refusal = if reason == DropReason::PeerClosed { exchange.refusal() } else { None };
     if let Some(dead) = exchange.detach() {
         dead.bury(reason);

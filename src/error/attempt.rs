@@ -110,8 +110,8 @@ impl EarlierAttempt {
         self.cause
     }
 
-    /// Returns the timings of this attempt alone. [`Timings::previous`] is zero, and [`Timings::total`] begins with
-    /// this attempt.
+    /// Returns the timings of this attempt alone: [`Timings::total`] begins with this attempt. [`Timings::previous`] is
+    /// the time for which the content was read into memory for a server of HTTP/1.0, and zero in any other case.
     pub fn timings(&self) -> &Timings {
         &self.timings
     }

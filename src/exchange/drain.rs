@@ -24,7 +24,7 @@ impl Exchange {
             return;
         }
         if self.trace.is_watched() {
-            self.cancel();
+            self.cancel(false);
         }
         let upto = self.attempt.wire + DRAINED;
         // Reading sets timers, which belong to the connection's own runtime. The caller may be on another runtime, or
@@ -99,7 +99,7 @@ impl Exchange {
     }
 
     /// Whether so little of the response remains that reading the remainder is cheaper than a new connection.
-    fn is_worth_draining(&self) -> bool {
+    pub(super) fn is_worth_draining(&self) -> bool {
         let attempt = &self.attempt;
         let is_sent = attempt.is_all_written() && attempt.sending.error().is_none();
         let is_small = match attempt.machine.framing() {

@@ -44,7 +44,7 @@ use self::upload::UploadState;
 use crate::buffer;
 use crate::codec::{CloseReason, Event, Framing, Limits, ProtocolError, RequestHead, ResponseHead};
 use crate::connect::Look;
-use crate::error::{Error, ErrorKind, Phase, Result, Written};
+use crate::error::{Error, ErrorKind, Phase, ResendCause, Result, Written};
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, DropReason, Early};
 use crate::record::{Ended, Measured, RequestTrace, Sending};
@@ -235,7 +235,14 @@ impl Exchange {
     /// nobody reads this content.
     #[cold]
     pub(crate) fn end_attempt(&mut self, ended: &Ended<'_>) {
-        let (close, now) = (self.close_reason(), self.ended_at(ended));
+        // A resend closes the connection without reading the rest of the response. A redirect reads a small rest, and an
+        // answer that came too soon leaves its connection in doubt.
+        let unread = match ended.cause {
+            ResendCause::Redirect => self.unread(),
+            ResendCause::TooSoon => None,
+            _ => Some(UNREAD),
+        };
+        let (close, now) = (self.close_reason().or(unread), self.ended_at(ended));
         self.trace.end_attempt(ended, close, now, || self.attempt.amounts());
     }
 
@@ -244,7 +251,7 @@ impl Exchange {
     pub(crate) fn end_hop(&mut self, method: &Method, uri: &http::Uri, status: Option<StatusCode>) {
         self.set_answered();
         let (connection, peer) = self.lease().map_or((0, None), Lease::id_and_peer);
-        let (cause, failure) = (crate::error::ResendCause::Redirect, None);
+        let (cause, failure) = (ResendCause::Redirect, None);
         self.end_attempt(&Ended { method, uri, status, failure, cause, connection, peer });
     }
 
@@ -295,11 +302,7 @@ impl Exchange {
         loop {
             match ready!(self.poll_event(cx)) {
                 Ok(Some(Event::Head(head))) => {
-                    let unwritten = self.attempt.written_at.is_none().then_some(self.attempt.sent);
-                    // Most heads are complete with the first read. The time of the first byte is then used for the
-                    // head too, which avoids a second reading of the clock.
-                    let at = self.trace.head_at().filter(|_| !self.attempt.is_split);
-                    self.trace.head(&head, unwritten, at.unwrap_or_else(time::now));
+                    self.trace_head(&head);
                     return Poll::Ready(Ok(head));
                 }
                 Ok(Some(Event::Informational(head))) => {
@@ -314,6 +317,16 @@ impl Exchange {
         }
     }
 
+    /// Notes in the trace that the response head is complete.
+    #[inline]
+    fn trace_head(&mut self, head: &ResponseHead) {
+        let unwritten = self.attempt.written_at.is_none().then_some(self.attempt.sent);
+        // Most heads are complete with the first read. The time of the first byte is then used for the head too, which
+        // avoids a second reading of the clock.
+        let at = self.trace.head_at().filter(|_| !self.attempt.is_split);
+        self.trace.head(head, unwritten, at.unwrap_or_else(time::now));
+    }
+
     /// Begins the attempt on its connection: frames the pieces of the body that are ready, checks the connection, and
     /// makes the first write.
     fn begin(&mut self, assigned: Option<Instant>, cx: &mut Context<'_>) -> Result<(), Failure> {
@@ -321,8 +334,9 @@ impl Exchange {
             self.attempt.is_framed = true;
             let mut left = PIECES;
             // If the body is pending, the first write has only the head.
-            if let Poll::Ready(framed) = self.poll_frames(&mut left, cx) {
-                framed?;
+            if let Poll::Ready(Err(error)) = self.poll_frames(&mut left, cx) {
+                self.note_unused(assigned);
+                return Err(error.into());
             }
         }
         let Some(Connection { lease, stage, .. }) = &mut self.connection else { return Ok(()) };
@@ -333,6 +347,7 @@ impl Exchange {
             // dialing might never end.
             look if !is_reused => {
                 *stage = Stage::Begun(None);
+                self.note_dead(look == Look::Spoke);
                 return Err(match look {
                     Look::Spoke => self.spoke_first(),
                     _ => self.lost_unused(),
@@ -342,7 +357,10 @@ impl Exchange {
             Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
         }
         let now = assigned.unwrap_or_else(time::now);
-        self.check_deadline()?;
+        if let Err(overdue) = self.check_deadline() {
+            self.note_unused(Some(now));
+            return Err(overdue);
+        }
         let Some(Connection { lease, stage, .. }) = &mut self.connection else { return Ok(()) };
         if is_reused {
             self.attempt.machine.set_reused();
@@ -357,6 +375,25 @@ impl Exchange {
         match sent {
             Poll::Ready(sent) => Ok(sent?),
             Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Notes in the trace that the attempt has its connection, and ends before its first write because the server has
+    /// closed the connection or sent bytes on it.
+    #[cold]
+    pub(crate) fn note_dead(&mut self, has_spoken: bool) {
+        let why = if has_spoken { CloseReason::Unsolicited } else { CloseReason::Eof };
+        self.attempt.machine.close_after(why);
+        self.note_unused(None);
+    }
+
+    /// Notes in the trace that the attempt has its connection, and ends before its first write. The connection was taken
+    /// at the time `assigned`, or is taken now.
+    #[cold]
+    fn note_unused(&mut self, assigned: Option<Instant>) {
+        let now = assigned.unwrap_or_else(time::now);
+        if let Some(info) = self.lease().map(|lease| lease.info(now)) {
+            self.trace.assigned(&info, now);
         }
     }
 
@@ -442,6 +479,26 @@ impl Exchange {
     pub(crate) fn note_unanswered(&self) {
         if let Some(Connection { lease, stage: Stage::Begun(_), .. }) = &self.connection {
             lease.note_unanswered();
+        }
+    }
+
+    /// Whether the attempt has touched its connection, so that the connection is given back only after a complete
+    /// response.
+    fn has_begun(&self) -> bool {
+        matches!(self.connection, Some(Connection { stage: Stage::Begun(_), .. }))
+    }
+
+    /// Returns the reason to close a connection whose response is given up now, unless the rest of the response is worth
+    /// reading.
+    fn unread(&self) -> Option<&'static str> {
+        (self.has_begun() && !self.is_worth_draining()).then_some(UNREAD)
+    }
+
+    /// Notes that the connection will close because the attempt failed, unless the codec knows a reason.
+    #[cold]
+    pub(crate) fn set_failed(&mut self) {
+        if self.has_begun() && !self.closes() {
+            self.attempt.machine.close_after(CloseReason::Failed);
         }
     }
 
@@ -579,7 +636,8 @@ impl Exchange {
     /// Ends the trace with `error`. Returns the error, with the request's timings and the amount of the request that
     /// was written.
     pub(crate) fn error(&mut self, error: Error) -> Error {
-        let (is_head_received, close) = (self.attempt.machine.is_head_received(), self.close_reason());
+        let is_head_received = self.attempt.machine.is_head_received();
+        let close = self.close_reason().or_else(|| self.unread());
         let error = error.with_written(self.written);
         self.trace.fail(error, is_head_received, close, time::now(), || self.attempt.amounts())
     }
@@ -591,15 +649,18 @@ impl Exchange {
         if self.take_what_came() { error } else { self.error(error) }
     }
 
-    /// Ends the trace, because the caller does not want any more of the response.
+    /// Ends the trace, because the caller does not want any more of the response. `is_closed` tells whether the
+    /// connection closes now.
     #[cold]
-    fn cancel(&mut self) {
-        let (is_head_received, close) = (self.attempt.machine.is_head_received(), self.close_reason());
+    fn cancel(&mut self, is_closed: bool) {
+        let is_head_received = self.attempt.machine.is_head_received();
+        let close = self.close_reason().or_else(|| is_closed.then_some(UNREAD));
         self.trace.cancel(is_head_received, close, time::now(), || self.attempt.amounts());
     }
 
     /// Closes the connection, and returns the error of the failure that ends the exchange.
     fn fail(&mut self, failure: Failure) -> Error {
+        self.set_failed();
         let error = self.error(failure.into_error());
         self.bury(DropReason::Failed);
         error
@@ -614,12 +675,16 @@ impl Drop for Exchange {
             self.take_what_came();
         }
         if self.trace.is_watched() {
+            let is_closed = self.has_begun();
             // The connection is free before the caller's code runs.
             drop(self.connection.take());
-            self.cancel();
+            self.cancel(is_closed);
         }
     }
 }
+
+/// The reason to close a connection whose response is given up.
+const UNREAD: &str = "the response was not read to its end";
 
 #[cfg(test)]
 mod tests {

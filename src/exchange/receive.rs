@@ -14,7 +14,7 @@ use http::StatusCode;
 use super::attempt::{Connection, explain};
 use super::incoming::Expected;
 use super::{Exchange, Failure, exceeded};
-use crate::codec::{CloseReason, Event, Framing, ProtocolError, Unasked, Verdict};
+use crate::codec::{CloseReason, Event, Framing, ProtocolError, ResponseHead, Unasked, Verdict};
 use crate::connect::{Look, client_refused};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::pool::{DropReason, Early};
@@ -68,7 +68,7 @@ impl Exchange {
         match event {
             Event::Head(head) => {
                 self.note_taken_on(head.status);
-                self.note_head()
+                self.note_head(head)
             }
             Event::Informational(head) => {
                 self.note_taken_on(head.status);
@@ -103,13 +103,14 @@ impl Exchange {
     }
 
     #[inline]
-    fn note_head(&mut self) -> Result<(), Failure> {
+    fn note_head(&mut self, head: &ResponseHead) -> Result<(), Failure> {
         let attempt = &mut self.attempt;
         attempt.incoming.end_head();
         // The codec knows only which bytes were encoded. The request is written once `outgoing` is empty and no write
         // has failed.
         let is_written = attempt.outgoing.is_empty() && attempt.sending.error().is_none();
         if attempt.machine.framing() == Some(Framing::Tunnel) && !is_written {
+            self.trace_head(head);
             return Err(self.lost(ProtocolError::UpgradeTooEarly));
         }
         if attempt.expectation.end() {

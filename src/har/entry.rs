@@ -155,7 +155,7 @@ impl Maker<'_> {
     /// Returns a URL without its fragment and, unless secrets are kept, without its secrets.
     fn url(&self, url: &str) -> String {
         let url = url.split('#').next().unwrap_or_default();
-        if self.keeps_secrets { url.to_owned() } else { without_signature(without_user(url)) }
+        if self.keeps_secrets { url.to_owned() } else { without_signature(without_user(&without_tabs(url))) }
     }
 
     fn cookies_sent(&self, fields: &HeaderMap) -> Value {
@@ -237,6 +237,11 @@ fn timings(timings: &Timings) -> (Value, f64) {
 /// Returns a duration with all its nanoseconds. A number of JSON holds the nanoseconds of 100 days exactly.
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e6
+}
+
+/// Returns a URL without tabs, which browsers leave out wherever they stand.
+fn without_tabs(url: &str) -> String {
+    url.replace('\t', "")
 }
 
 /// Returns a URL, which may be relative, without its user and password. Browsers take a backslash for a slash, and need no
@@ -327,6 +332,13 @@ mod tests {
             ("ftp://user:hunter2@a.test", "ftp://a.test"),
         ] {
             assert_eq!(without_user(url), shown);
+        }
+        for (url, shown) in [
+            ("http:\t//user:hunter2@a.test/", "http://a.test/"),
+            ("/\t/user:hunter2@a.test/", "//a.test/"),
+            ("/x?s\tig=hunter2", "/x?sig=REDACTED"),
+        ] {
+            assert_eq!(without_signature(without_user(&without_tabs(url))), shown);
         }
     }
 }

@@ -163,7 +163,8 @@ impl Instruments {
         }
         let timings = record.timings();
         let setup = [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten();
-        let queued = timings.queued + setup.sum::<Duration>();
+        // The record of one attempt counts as previous what came before the attempt asked for a connection.
+        let queued = timings.previous + timings.queued + setup.sum::<Duration>();
         let mut attributes = begun(method, target, None);
         attributes.extend(version(record));
         self.time_in_queue.record(queued.as_secs_f64(), &attributes);

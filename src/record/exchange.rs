@@ -20,6 +20,7 @@ use crate::error::{ErrorKind, Phase, ResendCause, Written, redacted, without_cre
 use crate::pool::ConnectionInfo;
 use crate::time::{self, Wall};
 use crate::timings::Timings;
+use crate::trace;
 
 /// Everything that is known about one attempt to send a request.
 ///
@@ -278,7 +279,8 @@ impl ExchangeRecord {
     }
 
     /// Returns the reason that forbids the reuse of the connection, as a sentence. `None` if the connection can be
-    /// reused, and after a failure for which the codec knows no reason.
+    /// reused, if the attempt got no connection, if the pool was shut down, and if the rest of the response is read after
+    /// the attempt.
     pub fn close_reason(&self) -> Option<&'static str> {
         self.close_reason
     }
@@ -365,8 +367,7 @@ impl ExchangeRecord {
 
 /// Returns the host of a URI. An IPv6 address has no brackets.
 pub(super) fn server_address(uri: &Uri) -> &str {
-    let host = uri.host().unwrap_or_default();
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    trace::server_address(uri.host().unwrap_or_default())
 }
 
 /// Returns the `error.type` of an attempt, or `None` if the attempt was a success. The conventions do not count the wish

@@ -33,7 +33,6 @@ pub(crate) struct RequestTrace {
 /// The spans and the record of one attempt.
 #[derive(Debug)]
 struct Watch {
-    started: Instant,
     status: Option<StatusCode>,
     /// `None` if no subscriber wants the spans.
     spans: Option<Spans>,
@@ -123,7 +122,7 @@ impl RequestTrace {
     /// Notes that the caller's body was read into memory before the attempt asks for a connection. The time of this
     /// step counts as `previous`.
     pub(crate) fn body_gathered(&mut self, now: Instant) {
-        self.timeline.restart(now);
+        self.timeline.gathered(now);
     }
 
     /// Notes that the head of the request was encoded. `fields` are the fields from which the head was encoded.
@@ -160,7 +159,7 @@ impl RequestTrace {
             status,
             error: failure.map(|(kind, _)| kind),
             cause,
-            timings: self.timeline.of_attempt(self.timeline.attempt, || now),
+            timings: self.timeline.of_attempt(|| now),
             connection,
             peer,
         });
@@ -320,14 +319,14 @@ impl RequestTrace {
     #[cold]
     fn leave(&mut self, end: End, now: Instant, amounts: impl FnOnce() -> Amounts) {
         let Some(watched) = self.watched.take() else { return };
-        let Watch { started, status, spans, recording } = *watched;
+        let Watch { status, spans, recording } = *watched;
         let (End { outcome, phase, close }, amounts) = (end, amounts());
         if let Some(spans) = spans {
             spans.close(status, outcome, close, amounts.content_received, now);
         }
         if let Some((hook, mut record)) = recording {
             let phase = phase.unwrap_or_else(|| self.timeline.phase());
-            record.end(outcome, phase, close, amounts, self.timeline.of_attempt(started, || now));
+            record.end(outcome, phase, close, amounts, self.timeline.of_attempt(|| now));
             hook.call(&record);
         }
     }
@@ -359,7 +358,7 @@ impl Watch {
         };
         let recording = sending.hook.map(record);
         let is_wanted = spans.is_some() || recording.is_some();
-        is_wanted.then(|| Box::new(Self { started: now, status: None, spans, recording }))
+        is_wanted.then(|| Box::new(Self { status: None, spans, recording }))
     }
 
     #[cold]

@@ -55,9 +55,11 @@ pub(super) struct Timeline {
     pub(super) end: Option<Instant>,
 }
 
-/// The dial that the attempt waited for, and the attempts before this attempt.
+/// The dial that the attempt waited for, and what happened before the attempt asked for a connection.
 #[derive(Clone, Debug, Default)]
 struct Past {
+    /// Time at which the attempt began to read the caller's body into memory, if it did so.
+    gathered_since: Option<Instant>,
     /// Milestones that the dial of this attempt has reached, if the attempt waited for a dial.
     dial: Option<Milestones>,
     earlier: Vec<EarlierAttempt>,
@@ -72,10 +74,21 @@ impl Timeline {
     #[cold]
     pub(super) fn restart(&mut self, now: Instant) {
         let mut past = self.past.take();
-        if let Some(shared) = past.as_mut().filter(|past| past.dial.is_some()) {
-            Arc::make_mut(shared).dial = None;
+        if let Some(shared) =
+            past.as_mut().filter(|past| past.dial.is_some() || past.gathered_since.is_some())
+        {
+            let past = Arc::make_mut(shared);
+            (past.dial, past.gathered_since) = (None, None);
         }
         *self = Self { attempt: now, past, ..Self::new(self.call) };
+    }
+
+    /// Notes that the attempt has read the caller's body into memory, and asks for a connection now.
+    #[cold]
+    pub(super) fn gathered(&mut self, now: Instant) {
+        let since = self.attempt;
+        self.restart(now);
+        Arc::make_mut(self.past.get_or_insert_default()).gathered_since = Some(since);
     }
 
     /// Sets the milestones of the dial for which this attempt waited.
@@ -105,10 +118,11 @@ impl Timeline {
         }
     }
 
-    /// Computes the timings of the current attempt alone, which began at `started`. The time until the attempt asked
-    /// for a connection counts as previous.
-    pub(super) fn of_attempt(&self, started: Instant, now: impl FnOnce() -> Instant) -> Timings {
-        Self { call: started, ..self.clone() }.timings(now)
+    /// Computes the timings of the current attempt alone. The time until the attempt asked for a connection counts as
+    /// previous.
+    pub(super) fn of_attempt(&self, now: impl FnOnce() -> Instant) -> Timings {
+        let gathered_since = self.past.as_ref().and_then(|past| past.gathered_since);
+        Self { call: gathered_since.unwrap_or(self.attempt), ..self.clone() }.timings(now)
     }
 
     /// Computes the timings by cutting the time of the request at the milestones. `now` is called only if neither the

@@ -78,6 +78,7 @@ impl Collected {
                 .add_to(error)
                 .with_written(crate::error::Written::All)
                 .with_timings(self.timings)
+                .with_earlier(&self.earlier_attempts)
                 .with_status(self.status)
                 .because(failed.0)
         })

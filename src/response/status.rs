@@ -100,7 +100,8 @@ impl Response {
     /// Ends the response with an error that the caller makes of it. Returns the error with the final timings.
     #[cold]
     pub(super) fn refuse(&mut self, error: Error) -> Error {
-        self.body.refuse(error).with_timings(*self.timings())
+        let error = self.body.refuse(error);
+        self.time(error)
     }
 
     /// Returns an error if the status is 4xx or 5xx.

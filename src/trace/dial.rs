@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::{OwnSpan, SpanLink, TARGET, int, record_elapsed};
+use super::{OwnSpan, SpanLink, TARGET, int, record_elapsed, server_address};
 use crate::error::{ErrorKind, Phase};
 use crate::time;
 
@@ -78,7 +78,7 @@ impl Setup {
             "connection.setup",
             handclasp.connection.id = int(id),
             url.scheme = scheme,
-            server.address = host,
+            server.address = server_address(host),
             server.port = int(port),
             error.type = Empty,
             otel.status_code = Empty,

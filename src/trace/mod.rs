@@ -27,5 +27,10 @@ pub(crate) fn int(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
+/// Returns a host as the field `server.address` shows it: an IPv6 address has no brackets.
+pub(crate) fn server_address(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 /// Target of every span, for filters such as `handclasp=debug`.
 pub(crate) const TARGET: &str = "handclasp";

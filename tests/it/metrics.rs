@@ -199,6 +199,25 @@ async fn metrics_have_the_readings_of_the_records() {
     assert!(second.read().is_empty(), "the replaced instruments measure nothing");
 }
 
+/// The time until the attempt got its connection includes the time for which content was read into memory beforehand.
+#[tokio::test(start_paused = true)]
+async fn the_time_in_queue_begins_with_the_attempt() {
+    let meters = Meters::new();
+    let old = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n";
+    let peers = Peers::new(Script::new(&[&[Reply::raw(&[old])]]));
+    let client = builder(&peers, &meters).build().unwrap();
+    finish(client.get(URL).send().await.unwrap()).await;
+    let content = futures_util::stream::once(Box::pin(async {
+        let _ = tokio::time::timeout(Duration::from_secs(3), pending::<()>()).await;
+        Ok::<_, std::io::Error>("content")
+    }));
+    finish(client.put(URL).body(handclasp::Body::from_stream(content)).send().await.unwrap()).await;
+    let read = meters.read();
+    for name in [QUEUED, DURATION] {
+        assert_eq!(read[name].points.values().map(|point| point.sum).sum::<f64>(), 3.0, "{name}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_resend_is_an_attempt_of_its_own_and_has_a_cause() {
     let meters = Meters::new();

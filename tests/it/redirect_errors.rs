@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::time::Duration;
+
 use handclasp::{Client, Error, ErrorKind, Written};
 use http_body_util::BodyExt as _;
 
@@ -41,6 +43,11 @@ fn assert_told(server: &Server, path: &str, kind: ErrorKind, error: &Error) {
     assert_eq!(error.request_written(), Written::All, "{error:?}");
     let origin = server.url("");
     assert!(error.to_string().starts_with(&format!("GET {origin}: ")), "{error}");
+    let earlier: Vec<_> = error.earlier_attempts().iter().map(|attempt| attempt.uri().path()).collect();
+    assert_eq!(earlier, ["/a", "/mid"], "{error:?}");
+    let before: Duration = error.earlier_attempts().iter().map(|attempt| attempt.timings().total).sum();
+    let timings = error.timings().unwrap();
+    assert!(before > Duration::ZERO && before <= timings.previous, "{before:?} {timings:?}");
 }
 
 #[tokio::test]

@@ -9,14 +9,17 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use handclasp::{
-    Answer, BoxError, Client, ClientBuilder, ErrorKind, ExchangeOutcome, Family, Phase, Resolve, Written,
+    Answer, Body, BoxError, Client, ClientBuilder, ErrorKind, ExchangeOutcome, Family, Phase, PoolEventKind,
+    Resolve, Transport, Written,
 };
+use tokio::net::TcpStream;
 
 use super::records::{Records, assert_all_same};
 use super::{URL, settle};
+use crate::support::endings::connect_late;
 use crate::support::recorder::{Recorder, Span, tree};
 use crate::support::scripted::{Peers, Reply, Script};
-use crate::support::until;
+use crate::support::{Server, until};
 
 /// A resolver that never answers, or that knows no name.
 struct Unknown {
@@ -282,6 +285,155 @@ async fn a_request_that_ends_in_each_phase_of_its_exchange_is_told_alike() {
             let total = Duration::from_secs(if is_dropped { 2 } else { 5 });
             assert_eq!(record.timings().total, total);
             assert_all_same(std::slice::from_ref(&record), &spans);
+        }
+    }
+}
+
+/// A body that fails at once.
+fn broken() -> Body {
+    Body::from_stream(futures_util::stream::iter([Err::<&str, _>("the source is gone")]))
+}
+
+/// The attempt has a connection and ends before its first write: the phase is `send`, and the connection is named.
+#[tokio::test]
+async fn an_attempt_that_ends_before_its_first_write_names_its_connection() {
+    let live = Server::echo();
+    let closing = Server::start(|peer| peer.close());
+    let speaking = Server::start(|peer| peer.send("HTTP/1.1 503 Full\r\ncontent-length: 0\r\n\r\n"));
+    let silent = Server::start(|peer| peer.close());
+    for (server, is_reserved, body, timeout, kind) in [
+        (&live, false, broken(), None, ErrorKind::Body),
+        (&live, true, broken(), None, ErrorKind::Body),
+        (&live, true, Body::empty(), Some(Duration::ZERO), ErrorKind::Timeout),
+        (&closing, false, Body::empty(), None, ErrorKind::ConnectionLost),
+        (&speaking, false, Body::empty(), None, ErrorKind::Protocol),
+        (&silent, true, Body::empty(), None, ErrorKind::ConnectionLost),
+    ] {
+        let (address, is_late) = (server.address(), kind != ErrorKind::Body && timeout.is_none());
+        let connect = move |_| async move {
+            match is_late {
+                true => connect_late(address, || ()).await,
+                false => Ok(Box::new(TcpStream::connect(address).await?) as Box<dyn Transport>),
+            }
+        };
+        let (recorder, _guard) = Recorder::start();
+        let (records, builder) = Records::of(Client::builder().connector(connect));
+        let client = builder.build().unwrap();
+        let mut reserved = match is_reserved {
+            true => Some(client.reserve(server.url("/")).await.unwrap()),
+            false => None,
+        };
+        let request = match &mut reserved {
+            Some(reserved) => reserved.post(server.url("/")),
+            None => client.post(server.url("/")),
+        };
+        let error = request.body(body).timeout(timeout).send().await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (kind, Some(Phase::Send)), "{}", error.chain());
+        drop((reserved, client));
+        until("all spans have closed", || recorder.is_quiet()).await;
+        let (record, spans) = (records.one(), recorder.take());
+        let told = "http.request(queue send)";
+        assert!(tree(&spans).contains(&told.to_owned()), "{kind:?}: {:?}", tree(&spans));
+        assert_all_same(std::slice::from_ref(&record), &spans);
+        assert_eq!((record.connection().unwrap().id(), record.bytes_sent()), (1, 0), "{kind:?}");
+        assert_eq!(record.timings(), error.timings().unwrap());
+    }
+}
+
+/// The server switches protocols before it has the whole request. The head of its response is known, and so are its status
+/// and the phase `receive`.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_that_comes_too_early_is_told_alike() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: foo\r\nconnection: upgrade\r\n\r\n";
+    for split in [usize::MAX, 20] {
+        let (recorder, _guard) = Recorder::start();
+        let script = Script::new(&[&[Reply::raw(&[switch]).split(split).early()]]);
+        let peers = Peers::new(Script { accepts: 500, ..script });
+        let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+        let client = builder.build().unwrap();
+        let request = client.post(URL).header("upgrade", "foo").body(vec![b'x'; 2_000]);
+        let error = request.send().await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Protocol, Some(Phase::Receive)));
+        settle().await;
+        let (record, spans) = (records.one(), recorder.take());
+        assert_eq!(tree(&spans), ["http.request(queue send wait receive)", "connection.setup"]);
+        assert_all_same(std::slice::from_ref(&record), &spans);
+        assert_eq!(record.status(), Some(handclasp::StatusCode::SWITCHING_PROTOCOLS));
+        assert_eq!(record.timings(), error.timings().unwrap());
+    }
+}
+
+/// What a caller does with a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Does {
+    Reads,
+    DropsRequest,
+    DropsResponse,
+}
+
+/// Every attempt whose connection is closed says why, and so does the pool's event if the attempt has failed.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_that_closes_its_connection_says_why() {
+    const UNREAD: Option<&str> = Some("the response was not read to its end");
+    const FAILED: Option<&str> = Some("reading or writing failed or took too long");
+    let long = || Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", "some"]);
+    let short = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
+    let lost = [Reply::ok("hello"), Reply::silence().reset()];
+    let late = "HTTP/1.1 408 Late\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    #[cfg(feature = "url")]
+    let moved = "HTTP/1.1 302 Found\r\nlocation: /next\r\ncontent-length: 1000000\r\n\r\n";
+    let refused = "HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n";
+    for (replies, does, why) in [
+        (vec![Reply::silence()], Does::Reads, FAILED),
+        (vec![Reply::silence().reset()], Does::Reads, FAILED),
+        (vec![Reply::silence().eof()], Does::Reads, Some("the server closed the connection")),
+        (vec![long()], Does::Reads, FAILED),
+        (vec![Reply::silence()], Does::DropsRequest, UNREAD),
+        (vec![long()], Does::DropsResponse, UNREAD),
+        (vec![short], Does::DropsResponse, None),
+        (lost.to_vec(), Does::Reads, FAILED),
+        (
+            vec![Reply::ok("hello"), Reply::raw(&[late])],
+            Does::Reads,
+            Some("the server sent `connection: close`"),
+        ),
+        (vec![Reply::raw(&[refused])], Does::Reads, UNREAD),
+        (vec![Reply::raw(&[refused]).early()], Does::Reads, Some("the upload was aborted")),
+        #[cfg(feature = "url")]
+        (vec![Reply::raw(&[moved])], Does::Reads, UNREAD),
+    ] {
+        let name = format!("{replies:?} {does:?}");
+        let (recorder, _guard) = Recorder::start();
+        let is_sent_again = replies.len() > 1;
+        let script = Script { is_eager: true, ..Script::new(&[&replies, &[Reply::ok("hello")]]) };
+        let peers = Peers::new(script);
+        let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+        let client = builder.build().unwrap();
+        if is_sent_again {
+            super::finish(client.get(URL).send().await.unwrap()).await;
+            recorder.take();
+            records.take();
+        }
+        let mut events = client.pool().subscribe();
+        let request = client.put(URL).expect_continue().timeout(Duration::from_secs(5)).body("content");
+        match does {
+            Does::Reads => _ = async { request.send().await?.bytes().await }.await,
+            Does::DropsRequest => {
+                assert!(tokio::time::timeout(Duration::from_secs(2), request.send()).await.is_err());
+            }
+            Does::DropsResponse => drop(request.send().await.unwrap()),
+        }
+        settle().await;
+        let (records, spans) = (records.take(), recorder.take());
+        assert_all_same(&records, &spans);
+        assert_eq!(records[0].close_reason(), why, "{name}");
+        let closed = std::iter::from_fn(|| events.try_recv()).find_map(|event| match event.kind {
+            PoolEventKind::Closed { why, .. } => Some(why),
+            _ => None,
+        });
+        assert_eq!(closed.is_some(), why.is_some(), "{name}");
+        if let ExchangeOutcome::Failed(_) = records[0].outcome() {
+            assert_eq!(closed, Some(why), "{name}");
         }
     }
 }

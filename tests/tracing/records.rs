@@ -510,3 +510,88 @@ async fn the_servers_own_timing_is_read_from_response_and_record() {
     assert_eq!(metrics[1].description.as_deref(), Some("x, y"));
     assert_eq!(records.one().server_timing(), metrics);
 }
+
+/// Content of unknown length is read into memory for a server of HTTP/1.0. The time of this step is a part of its attempt,
+/// in the record, the span and the earlier attempt alike.
+#[cfg(feature = "url")]
+#[tokio::test(start_paused = true)]
+async fn content_that_is_read_into_memory_is_a_part_of_its_attempt() {
+    let (recorder, _guard) = Recorder::start();
+    let old = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n";
+    let moved =
+        "HTTP/1.0 307 Moved\r\nlocation: /next\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n";
+    let peers = Peers::new(Script::new(&[&[Reply::raw(&[old]), Reply::raw(&[moved]), Reply::raw(&[old])]]));
+    let (records, builder) = Records::of(Client::builder().connector(peers.connector()));
+    let client = builder.build().unwrap();
+    finish(client.get(URL).send().await.unwrap()).await;
+    recorder.take();
+    records.take();
+    let (pause, none) = (Duration::from_secs(3), Duration::ZERO);
+    let content = futures_util::stream::once(Box::pin(async move {
+        let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
+        Ok::<_, std::io::Error>("content")
+    }));
+    let response = client.put(URL).body(handclasp::Body::from_stream(content)).send().await.unwrap();
+    let earlier = response.earlier_attempts().to_vec();
+    let timings = finish(response).await;
+    let (records, spans) = (records.take(), recorder.take());
+    let [attempt] = &earlier[..] else { panic!("{earlier:?}") };
+    assert_eq!(attempt.timings(), records[0].timings());
+    let parts = |record: &ExchangeRecord| (record.timings().previous, record.timings().total);
+    assert_eq!((parts(&records[0]), parts(&records[1])), ((pause, pause), (none, none)));
+    assert_eq!((timings.previous, timings.total), (pause, pause));
+    assert_eq!(spans.iter().find(|span| span.name == "queue").unwrap().elapsed(), 3_000_000_000);
+}
+
+/// The spans of a request and of its dial name an IPv6 address alike: without brackets.
+#[tokio::test]
+async fn an_ipv6_address_has_no_brackets_in_any_span() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let client = super::client(&peers);
+    finish(client.get("http://[::1]:81/").send().await.unwrap()).await;
+    drop(client);
+    settle().await;
+    let spans = recorder.take();
+    for name in ["http.request", "connection.setup"] {
+        assert_eq!(find(&spans, name).field("server.address"), Some("::1"), "{name}");
+    }
+    assert_eq!(find(&spans, "http.request").field("url.full"), Some("http://[::1]:81/"));
+}
+
+/// A dial over a unix socket that fails has an error status, as the other phases of a dial have.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_that_cannot_be_connected_to_has_an_error_status() {
+    let (recorder, _guard) = Recorder::start();
+    let folder = crate::support::sockets::Folder::new();
+    let client = Client::builder().unix_socket(folder.path("none")).build().unwrap();
+    assert_eq!(client.get(URL).send().await.unwrap_err().kind(), ErrorKind::Connect);
+    drop(client);
+    crate::support::until("all spans have closed", || recorder.is_quiet()).await;
+    let spans = recorder.take();
+    assert_eq!(tree(&spans), ["http.request(queue)", "connection.setup(unix)"]);
+    for name in ["http.request", "connection.setup", "unix"] {
+        let fields = ["error.type", "otel.status_code"].map(|field| find(&spans, name).field(field));
+        assert_eq!(fields, [Some("Connect"), Some("ERROR")], "{name}");
+    }
+}
+
+/// A request on a reserved connection waits for the rest of an abandoned response, and its span says so.
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_reserved_connection_is_told() {
+    let (recorder, _guard) = Recorder::start();
+    let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello"), slow, Reply::ok("hello")]]));
+    let client = super::client(&peers);
+    let mut reserved = client.reserve(URL).await.unwrap();
+    for (waits, is_read) in [("false", true), ("false", false), ("true", true)] {
+        let response = reserved.get(URL).send().await.unwrap();
+        match is_read {
+            true => _ = finish(response).await,
+            false => drop(response),
+        }
+        let spans = recorder.take();
+        assert_eq!(find(&spans, "queue").field("waited"), Some(waits));
+    }
+}
