@@ -15,7 +15,7 @@ use handclasp::{BoxError, Client, ClientBuilder};
 use self::capture::{Arrival, Capture};
 use self::link::{HERE, Link, NEEDS, THERE};
 use self::packet::{Flags, Segment};
-use self::terminal::{plural, say};
+use self::terminal::{at_least_one, plural, say};
 use self::time::{round_time, time};
 
 #[path = "support/capture.rs"]
@@ -299,10 +299,6 @@ impl Arguments {
         }
         Ok(read)
     }
-}
-
-fn at_least_one(text: &str) -> Result<usize, &'static str> {
-    text.parse().ok().filter(|number| *number > 0).ok_or("give a number above 0")
 }
 
 /// Time without packets after which an exchange is over, in addition to round trips.

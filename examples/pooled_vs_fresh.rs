@@ -13,7 +13,7 @@ use handclasp::{BoxError, Client, ClientBuilder, Timings};
 use self::arguments::Arguments;
 use self::link::{HERE, Link, NEEDS, THERE};
 use self::svg::{Bar, Row, Tone, Waterfall, round_time, time};
-use self::terminal::{plural, say};
+use self::terminal::{about, plural, say};
 
 #[path = "support/pooled_vs_fresh.rs"]
 mod arguments;
@@ -88,7 +88,7 @@ async fn run(arguments: &Arguments, has_link: bool) -> Result<(), BoxError> {
     comparisons.iter().for_each(Comparison::print_break_even);
     if let Some(file) = &arguments.svg {
         let written = std::fs::write(file, picture(&comparisons, &sent, &over));
-        written.map_err(|error| format!("{}: {error}", file.display()))?;
+        written.map_err(|error| about(file, &error))?;
         say!("\nThe picture is in {}.", file.display());
     }
     if arguments.url.is_none() && !has_link {
@@ -219,21 +219,10 @@ impl Run {
 
 /// Returns a bar for each phase of a request that began at `start`.
 fn bars(start: Duration, timings: &Timings, nth: usize) -> Vec<Bar> {
-    let phases = [
-        (Tone::Queue, Some(timings.previous + timings.queued)),
-        (Tone::Dns, timings.dns),
-        (Tone::Tcp, timings.connect),
-        (Tone::Proxy, timings.proxy),
-        (Tone::Tls, timings.tls),
-        (Tone::Send, Some(timings.send)),
-        (Tone::Wait, Some(timings.wait)),
-        (Tone::Receive, timings.receive),
-    ];
     let whole = timings.total.as_secs_f64();
     let mut bars = Vec::new();
     let mut start = start;
-    for (tone, took) in phases {
-        let took = took.unwrap_or_default();
+    for (tone, took) in Tone::phases(timings) {
         // A phase that is too short to be seen has no bar and no place in the legend.
         if took.as_secs_f64() > whole / 50.0 {
             let hint = format!("request {nth}, {}: {}", tone.name(), time(took));

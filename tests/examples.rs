@@ -12,6 +12,8 @@ mod picture;
 mod support;
 #[path = "../examples/support/svg.rs"]
 mod svg;
+#[path = "../examples/support/terminal.rs"]
+mod terminal;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use handclasp::{ConnectionInfo, Timings};
 use http::StatusCode;
 
-use crate::show;
+use crate::{show, terminal};
 
 /// The facts about a request that a line of the chart shows.
 pub(crate) struct Row {
@@ -42,15 +42,12 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// Returns the style for `output`. Colours need a terminal, and an environment that does not refuse them
-    /// (<https://no-color.org>).
+    /// Returns the style for `output`.
     pub(crate) fn of(output: &impl IsTerminal) -> Self {
-        let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         Self {
             width: columns.unwrap_or(USUAL_WIDTH).clamp(LEAST_WIDTH, MOST_WIDTH),
-            is_coloured: output.is_terminal() && !is_refused && !is_dumb,
+            is_coloured: terminal::takes_colours(output),
         }
     }
 }
@@ -91,20 +88,12 @@ pub(crate) fn chart(rows: &[Row], style: Style) -> String {
         if has_names && row.name != name {
             name = &row.name;
             text += "\n";
-            text += &shortened(name, style.width);
+            text += &terminal::shortened(name, style.width);
         }
         text += "\n";
         text += &line(row, from, span, style);
     }
     text
-}
-
-/// Returns the start of a text that is too long, with an ellipsis.
-fn shortened(text: &str, width: usize) -> String {
-    match text.chars().count() <= width {
-        true => text.to_owned(),
-        false => text.chars().take(width - 1).chain(['…']).collect(),
-    }
 }
 
 fn line(row: &Row, from: Duration, span: Duration, style: Style) -> String {

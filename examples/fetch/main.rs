@@ -16,11 +16,12 @@ mod usage;
 
 #[path = "../support/server.rs"]
 mod server;
+#[path = "../support/terminal.rs"]
+mod terminal;
 #[cfg(feature = "rustls")]
 #[path = "../support/tls.rs"]
 mod tls;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use cli::Command;
@@ -36,17 +37,10 @@ async fn main() -> ExitCode {
     };
     match command {
         Command::Print(text) => {
-            // A failed write is no error, because it means that the reader of the pipe has gone.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            terminal::write(format_args!("{text}"));
             ExitCode::SUCCESS
         }
-        Command::Demo => match demo::run().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                show::complain(error);
-                ExitCode::FAILURE
-            }
-        },
+        Command::Demo => terminal::status(demo::run().await),
         Command::Fetch(options) => run::run(*options).await,
     }
 }

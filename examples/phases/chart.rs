@@ -3,8 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use handclasp::Timings;
+
 use crate::exchange::Exchange;
 use crate::svg::{Tone, time};
+use crate::terminal::shortened;
 
 /// The exchanges of a connection, each with its number. The exchanges without a connection are a group for each origin.
 pub(crate) type Group<'a> = (Option<u64>, Vec<(usize, &'a Exchange)>);
@@ -47,7 +50,7 @@ pub(crate) fn waterfall(exchanges: &[Exchange], is_coloured: bool) -> String {
             let _ = write!(text, "{number:>digits$} {name:<name_width$} {status} {took:>7} ");
             let cells = bar(exchange, end);
             used.extend(cells.iter().copied());
-            let last = cells.iter().rposition(|cell| *cell != Cell::Empty).map_or(0, |last| last + 1);
+            let last = cells.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
             paint(&mut text, &cells[..last], is_coloured);
             text.push('\n');
             if let Some(failure) = &exchange.failure {
@@ -67,12 +70,12 @@ pub(crate) fn waterfall(exchanges: &[Exchange], is_coloured: bool) -> String {
 }
 
 /// Returns the cells of an exchange. Each cell stands for a part of the time axis, and shows the phase that takes most
-/// of this part. An exchange has at least one cell.
-fn bar(exchange: &Exchange, end: Duration) -> Vec<Cell> {
+/// of this part, the work of the server, or a failure. An exchange has at least one cell.
+fn bar(exchange: &Exchange, end: Duration) -> Vec<Option<Tone>> {
     let cell = end.as_secs_f64().max(f64::MIN_POSITIVE) / CELLS as f64;
     let phases = exchange.phases();
     let worked = exchange.server_worked();
-    let mut cells = vec![Cell::Empty; CELLS];
+    let mut cells = vec![None; CELLS];
     for (nth, place) in cells.iter_mut().enumerate() {
         let (from, to) = (nth as f64 * cell, (nth + 1) as f64 * cell);
         let overlap =
@@ -80,79 +83,47 @@ fn bar(exchange: &Exchange, end: Duration) -> Vec<Cell> {
         let mut most = cell / 2.0;
         for phase in &phases {
             let length = overlap(phase.start, phase.end);
-            if length > 0.0 && (*place == Cell::Empty || length > most) && length >= cell / 4.0 {
-                (*place, most) = (Cell::Phase(phase.tone), length);
+            if length > 0.0 && (place.is_none() || length > most) && length >= cell / 4.0 {
+                (*place, most) = (Some(phase.tone), length);
             }
         }
         let is_server = worked.is_some_and(|(start, end)| overlap(start, end) >= cell / 2.0);
-        if is_server && *place == Cell::Phase(Tone::Wait) {
-            *place = Cell::Server;
+        if is_server && *place == Some(Tone::Wait) {
+            *place = Some(Tone::Server);
         }
     }
     let place = |at: Duration| ((at.as_secs_f64() / cell) as usize).min(CELLS - 1);
-    if cells.iter().all(|cell| *cell == Cell::Empty) {
+    if cells.iter().all(Option::is_none) {
         let longest = phases.iter().max_by_key(|phase| phase.end - phase.start);
-        cells[place(exchange.start)] = longest.map_or(Cell::Failure, |phase| Cell::Phase(phase.tone));
+        cells[place(exchange.start)] = Some(longest.map_or(Tone::Failed, |phase| phase.tone));
     }
     if exchange.failure.is_some() {
-        cells[place(exchange.end())] = Cell::Failure;
+        cells[place(exchange.end())] = Some(Tone::Failed);
     }
     cells
 }
 
-/// A place of a bar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell {
-    Empty,
-    Phase(Tone),
-    /// The part of `wait` in which the server worked.
-    Server,
-    /// The place at which the exchange failed.
-    Failure,
-}
-
-/// All cells that a legend explains, in its order.
-const EXPLAINED: [Cell; 10] = [
-    Cell::Phase(Tone::Queue),
-    Cell::Phase(Tone::Dns),
-    Cell::Phase(Tone::Tcp),
-    Cell::Phase(Tone::Proxy),
-    Cell::Phase(Tone::Tls),
-    Cell::Phase(Tone::Send),
-    Cell::Phase(Tone::Wait),
-    Cell::Server,
-    Cell::Phase(Tone::Receive),
-    Cell::Failure,
-];
-
-impl Cell {
-    /// Returns the character of the cell, its colour, and its name in the legend.
-    fn look(self) -> (char, &'static str, &'static str) {
-        match self {
-            Self::Empty => (' ', "", ""),
-            Self::Server => ('=', "\x1b[94m", "server works"),
-            Self::Failure => ('!', "\x1b[31m", "failed"),
-            Self::Phase(tone) => {
-                let (letter, colour) = match tone {
-                    Tone::Queue => ('.', "\x1b[90m"),
-                    Tone::Dns => ('d', "\x1b[35m"),
-                    Tone::Tcp => ('o', "\x1b[33m"),
-                    Tone::Proxy => ('x', "\x1b[33m"),
-                    Tone::Tls => ('%', "\x1b[95m"),
-                    Tone::Send => ('>', "\x1b[36m"),
-                    Tone::Wait => ('-', "\x1b[34m"),
-                    _ => ('#', "\x1b[32m"),
-                };
-                (letter, colour, tone.name())
-            }
-        }
+/// Returns the character of a cell, and its colour. `None` stands for an empty cell.
+fn look(cell: Option<Tone>) -> (char, &'static str) {
+    match cell {
+        None => (' ', ""),
+        Some(Tone::Queue) => ('.', "\x1b[90m"),
+        Some(Tone::Dns) => ('d', "\x1b[35m"),
+        Some(Tone::Tcp) => ('o', "\x1b[33m"),
+        Some(Tone::Proxy) => ('x', "\x1b[33m"),
+        Some(Tone::Tls) => ('%', "\x1b[95m"),
+        Some(Tone::Send) => ('>', "\x1b[36m"),
+        Some(Tone::Wait) => ('-', "\x1b[34m"),
+        Some(Tone::Server) => ('=', "\x1b[94m"),
+        Some(Tone::Failed) => ('!', "\x1b[31m"),
+        Some(_) => ('#', "\x1b[32m"),
     }
 }
 
-fn paint(text: &mut String, cells: &[Cell], is_coloured: bool) {
+fn paint(text: &mut String, cells: &[Option<Tone>], is_coloured: bool) {
     let mut colour = "";
     for cell in cells {
-        let (letter, next, _) = cell.look();
+        let (letter, next) = look(*cell);
         if is_coloured && next != colour {
             text.push_str(if next.is_empty() { RESET } else { next });
             colour = next;
@@ -165,16 +136,16 @@ fn paint(text: &mut String, cells: &[Cell], is_coloured: bool) {
 }
 
 /// Explains the cells that were drawn, in lines that fit into the width.
-fn legend(used: &[Cell], is_coloured: bool) -> String {
+fn legend(used: &[Option<Tone>], is_coloured: bool) -> String {
     let (mut text, mut column) = (String::new(), 0);
-    for cell in EXPLAINED.iter().filter(|cell| used.contains(cell)) {
-        let (_, _, name) = cell.look();
+    for tone in Tone::ALL.into_iter().filter(|tone| used.contains(&Some(*tone))) {
+        let name = tone.name();
         let width = name.chars().count() + 4;
         if column == 0 || column + width > WIDTH {
             text.push('\n');
             column = 0;
         }
-        paint(&mut text, &[*cell], is_coloured);
+        paint(&mut text, &[Some(tone)], is_coloured);
         let _ = write!(text, " {name}  ");
         column += width;
     }
@@ -183,30 +154,16 @@ fn legend(used: &[Cell], is_coloured: bool) -> String {
 
 /// Writes the time of each phase of each exchange.
 pub(crate) fn table(exchanges: &[Exchange]) -> String {
-    let tones =
-        [Tone::Queue, Tone::Dns, Tone::Tcp, Tone::Proxy, Tone::Tls, Tone::Send, Tone::Wait, Tone::Receive];
     let mut text = String::from("\n  #");
-    tones.iter().for_each(|tone| _ = write!(text, " {:>8}", tone.name()));
+    Tone::phases(&Timings::default()).iter().for_each(|(tone, _)| _ = write!(text, " {:>8}", tone.name()));
     for (number, exchange) in (1..).zip(exchanges) {
-        let phases = exchange.phases();
         let _ = write!(text, "\n{number:>3}");
-        for tone in tones {
-            let took =
-                phases.iter().find(|phase| phase.tone == tone).map(|phase| time(phase.end - phase.start));
-            let _ = write!(text, " {:>8}", took.unwrap_or_else(|| "-".into()));
+        for (_, took) in Tone::phases(&exchange.timings) {
+            let took = if took.is_zero() { "-".into() } else { time(took) };
+            let _ = write!(text, " {took:>8}");
         }
     }
     text
-}
-
-/// Returns the start of a text that is too long, with an ellipsis.
-fn shortened(text: &str, width: usize) -> String {
-    // A control character could change the terminal.
-    let shown = text.chars().map(|letter| if letter.is_control() { '?' } else { letter });
-    match text.chars().count() <= width {
-        true => shown.collect(),
-        false => shown.take(width - 1).chain(['…']).collect(),
-    }
 }
 
 const WIDTH: usize = 80;
@@ -220,8 +177,6 @@ const RESET: &str = "\x1b[0m";
 
 #[cfg(test)]
 mod tests {
-    use handclasp::Timings;
-
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);

@@ -73,21 +73,10 @@ impl Exchange {
 
     /// Returns the phases that took time, one after another.
     pub(crate) fn phases(&self) -> Vec<Phase> {
-        let t = &self.timings;
-        let all = [
-            (Tone::Queue, Some(t.previous + t.queued)),
-            (Tone::Dns, t.dns),
-            (Tone::Tcp, t.connect),
-            (Tone::Proxy, t.proxy),
-            (Tone::Tls, t.tls),
-            (Tone::Send, Some(t.send)),
-            (Tone::Wait, Some(t.wait)),
-            (Tone::Receive, t.receive),
-        ];
         let mut at = self.start;
-        let phases = all.into_iter().map(|(tone, took)| {
+        let phases = Tone::phases(&self.timings).into_iter().map(|(tone, took)| {
             let start = at;
-            at += took.unwrap_or_default();
+            at += took;
             Phase { tone, start, end: at }
         });
         phases.filter(|phase| phase.end > phase.start).collect()

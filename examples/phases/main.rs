@@ -4,7 +4,7 @@
 //! Run the example by `cargo run --release --example phases -- [URL...] [OPTIONS]`. `--help` lists the options. `--har`
 //! needs the feature `har`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ mod terminal;
 mod tls;
 
 use exchange::Exchange;
-use terminal::say;
+use terminal::{about, at_least_one, say};
 
 /// The arguments of the command line.
 #[derive(Default)]
@@ -77,7 +77,7 @@ async fn run() -> Result<bool, BoxError> {
     if exchanges.is_empty() {
         say!("No request was sent.");
     } else {
-        say!("{}", chart::waterfall(&exchanges, terminal::takes_colours()));
+        say!("{}", chart::waterfall(&exchanges, terminal::takes_colours(&std::io::stdout())));
         say!("{}", chart::table(&exchanges));
     }
     if let Some(file) = archive.end()? {
@@ -89,11 +89,6 @@ async fn run() -> Result<bool, BoxError> {
         say!("\nThe picture is in {}.", file.display());
     }
     Ok(has_succeeded)
-}
-
-/// Says which file an error is about.
-fn about(file: &Path, error: &std::io::Error) -> String {
-    format!("{}: {error}", file.display())
 }
 
 /// Fetches a URL and reads its content to the end. The record of the attempt says how an attempt failed.
@@ -135,11 +130,6 @@ impl Arguments {
         }
         Ok(read)
     }
-}
-
-/// Reads a number of times.
-fn at_least_one(text: &str) -> Result<usize, &'static str> {
-    text.parse().ok().filter(|number| *number > 0).ok_or("give a number above 0")
 }
 
 /// The HAR file that the command line asks for.

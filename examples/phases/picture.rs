@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::chart::groups;
 use crate::exchange::Exchange;
 use crate::svg::{Bar, Row, Tone, Waterfall, time};
+use crate::terminal::plural;
 
 pub(crate) fn waterfall(exchanges: &[Exchange]) -> Waterfall {
     let rows: Vec<_> =
@@ -13,7 +14,7 @@ pub(crate) fn waterfall(exchanges: &[Exchange]) -> Waterfall {
     let connections = rows.iter().filter(|row| !row.label.starts_with(NONE)).count();
     Waterfall {
         title: "The phases of each request, with a row for each connection".into(),
-        subtitle: format!("{}, {}", many(answered, "response"), many(connections, "connection")),
+        subtitle: format!("{}, {}", plural(answered, "response"), plural(connections, "connection")),
         rows,
     }
 }
@@ -49,16 +50,12 @@ fn row(connection: Option<u64>, group: &[(usize, &Exchange)]) -> Row {
     let origin = group.first().map(|(_, exchange)| &*exchange.origin).unwrap_or_default();
     let connection = connection.map_or_else(|| NONE.into(), |id| id.to_string());
     let label = format!("{connection}: {origin}");
-    let mut note = many(group.len(), "request");
+    let mut note = plural(group.len(), "request");
     let failed = group.iter().filter(|(_, exchange)| exchange.failure.is_some()).count();
     if failed > 0 {
         note += &format!(", {failed} failed");
     }
     Row { label, note, bars, ..Row::default() }
-}
-
-fn many(count: usize, one: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
 /// Label of a row of requests that got no connection.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
+use crate::terminal::at_least_one;
+
 /// The arguments of the command line.
 pub(crate) struct Arguments {
     /// `None` for the server of the example.
@@ -41,10 +43,6 @@ impl Arguments {
         read.body = body.unwrap_or(read.body);
         Ok(read)
     }
-}
-
-fn at_least_one(text: &str) -> Result<usize, &'static str> {
-    text.parse().ok().filter(|number| *number > 0).ok_or("give a number above 0")
 }
 
 /// Reads a size: `100`, `8k`, `1M`.

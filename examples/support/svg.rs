@@ -9,6 +9,8 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
+use handclasp::Timings;
+
 #[path = "time.rs"]
 mod time;
 
@@ -41,7 +43,7 @@ pub(crate) enum Tone {
 
 impl Tone {
     /// All tones, in the order in which a legend lists them.
-    const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Queue,
         Self::Dns,
         Self::Tcp,
@@ -92,6 +94,23 @@ impl Tone {
             Self::Server => "server works",
             tone => tone.class(),
         }
+    }
+
+    /// Returns the phases of a request in their order, and the time of each. A phase that did not happen took no time.
+    pub(crate) fn phases(timings: &Timings) -> [(Self, Duration); 8] {
+        let [dns, connect, proxy, tls, receive] =
+            [timings.dns, timings.connect, timings.proxy, timings.tls, timings.receive]
+                .map(Option::unwrap_or_default);
+        [
+            (Self::Queue, timings.previous + timings.queued),
+            (Self::Dns, dns),
+            (Self::Tcp, connect),
+            (Self::Proxy, proxy),
+            (Self::Tls, tls),
+            (Self::Send, timings.send),
+            (Self::Wait, timings.wait),
+            (Self::Receive, receive),
+        ]
     }
 
     /// Whether bars and lines of the tone are only an outline. Their series has the colour of another series.

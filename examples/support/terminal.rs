@@ -1,9 +1,10 @@
-//! What the examples print: lines on the standard output, and errors on the standard error.
+//! The terminal of the examples: the command line, lines on the standard output, and errors on the standard error.
 #![allow(dead_code, unused_imports, unused_macros, reason = "each example uses a part of this module")]
 
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Prints a line as `println!` does. If the reader of a pipe has gone, the program ends instead of panicking, so that
@@ -67,12 +68,32 @@ pub(crate) fn is_to_run(help: &str) -> Result<bool, lexopt::Error> {
     Ok(is_to_run)
 }
 
-/// Whether the standard output takes colours: colours need a terminal, and an environment that does not refuse them
+/// Reads a number of requests from the command line.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("give a number above 0")
+}
+
+/// Returns the text of an error about a file.
+pub(crate) fn about(file: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", file.display())
+}
+
+/// Whether `output` takes colours: colours need a terminal, and an environment that does not refuse them
 /// (<https://no-color.org>).
-pub(crate) fn takes_colours() -> bool {
-    io::stdout().is_terminal()
+pub(crate) fn takes_colours(output: &impl IsTerminal) -> bool {
+    output.is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
+/// Returns a text in one line of at most this many columns. An ellipsis stands for the rest of a text that is too long.
+pub(crate) fn shortened(text: &str, width: usize) -> String {
+    // A control character could change the terminal.
+    let shown = text.chars().map(|letter| if letter.is_control() { '?' } else { letter });
+    match text.chars().count() <= width {
+        true => shown.collect(),
+        false => shown.take(width - 1).chain(['…']).collect(),
+    }
 }
 
 /// Writes a number and its noun: `1 request`, `2 requests`.

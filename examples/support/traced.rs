@@ -1,35 +1,22 @@
-//! A small HTTP/1.1 server on this machine for the example `otel`. The server uses hyper, on the runtime of the caller.
+//! The server of the example `otel`.
 //!
 //! `/orders/17` is redirected to `/orders/18`. All other paths are not found, and their connections are closed. The server
 //! sends the `traceparent` of a request back in the field `x-traceparent`.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::header::{CONNECTION, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+
+#[path = "served.rs"]
+mod served;
 
 /// Starts a server on a free port of 127.0.0.1, and returns its address.
 pub(crate) async fn start() -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            tokio::spawn(async move {
-                // An error is ignored because the client reports how the connection ended.
-                let _ =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
-            });
-        }
-    });
-    Ok(address)
+    served::start(answer).await
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<String>, Infallible> {
