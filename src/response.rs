@@ -522,18 +522,18 @@ impl Response {
     /// of its own.
     #[cold]
     fn complete(&self, error: Error) -> Error {
-        let error = if error.timings().is_some() { error } else { self.time(error) };
+        let error = if error.timings().is_some() { error } else { self.add_timings_to(error) };
         self.head.add_request_to(error)
     }
 
     /// Returns an error about this response.
     fn error(&self, kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
         let error = self.head.add_request_to(Error::new(kind, message));
-        self.time(error.with_written(self.head.written))
+        self.add_timings_to(error.with_written(self.head.written))
     }
 
     /// Adds the timings of the request and the attempts before it to an error.
-    fn time(&self, error: Error) -> Error {
+    fn add_timings_to(&self, error: Error) -> Error {
         error.with_timings(*self.timings()).with_earlier(self.earlier_attempts())
     }
 
@@ -570,7 +570,7 @@ impl Response {
         );
         // Ends the exchange, because the caller does not get the content.
         let error = self.body.fail(Error::new(ErrorKind::Decode, message).in_phase(Phase::Receive));
-        self.time(self.head.add_request_to(error).with_written(self.head.written))
+        self.add_timings_to(self.head.add_request_to(error).with_written(self.head.written))
     }
 }
 

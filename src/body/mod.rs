@@ -369,8 +369,8 @@ impl Body {
         }
     }
 
-    /// Ends the content early, because the caller takes the response for an error, which this function returns. The timings
-    /// of a received body end at this call.
+    /// Ends the content early, because the caller makes an error of the response. Returns `error`. The timings of a received
+    /// body end at this call.
     #[cold]
     pub(crate) fn refuse(&mut self, error: Error) -> Error {
         match &mut self.kind {

@@ -166,7 +166,7 @@ impl Received {
         self.request = Some(request);
     }
 
-    /// Ends the content early, because the caller takes the response for an error. Returns `error`. If content is missing,
+    /// Ends the content early, because the caller makes an error of the response. Returns `error`. If content is missing,
     /// the attempt fails with this error. The connection is drained or closed, as if the content was dropped.
     #[cold]
     pub(super) fn refuse(&mut self, error: Error) -> Error {

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::head::{Names, binds_connection};
 use super::hop::Next;
 use super::resend::{self, Decision, End, Facts};
-use super::{Call, Environment, Hop, UrlTemplate, http10, reserve};
+use super::{Call, Environment, Hop, Settings, UrlTemplate, http10, reserve};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
 use crate::connect::{FirstBytes, Via};
@@ -27,6 +27,7 @@ use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{Doubted, DropReason, Early, Wait};
 use crate::record::{Ended, RequestTrace, Sending};
+use crate::redirect::History;
 use crate::response::{Head, Requested, Response};
 use crate::time;
 use crate::upgraded::Upgraded;
@@ -109,12 +110,29 @@ impl Call<'_> {
     /// Begins the trace of a request that a subscriber or a function of the caller may watch.
     #[cold]
     fn begin_watched(&self, port: u16, now: Instant) -> RequestTrace {
-        let Call { env, method, uri, settings, .. } = self;
-        let (template, hook) = (settings.template.as_ref(), env.request.on_exchange.as_ref());
-        let known = &env.request.known_methods;
-        let sending = Sending { method, uri, port, template: template.map(UrlTemplate::as_str), known, hook };
-        RequestTrace::begin(&sending, now)
+        RequestTrace::begin(&self.sending(port), now)
     }
+
+    /// Returns the request of the current hop, for its trace.
+    pub(super) fn sending(&self, port: u16) -> Sending<'_> {
+        let Call { env, method, uri, settings, history, .. } = self;
+        sending(env, method, uri, port, settings, history)
+    }
+}
+
+/// Returns the request of an attempt, for its trace.
+fn sending<'a>(
+    env: &'a Environment,
+    method: &'a Method,
+    uri: &'a Uri,
+    port: u16,
+    settings: &'a Settings,
+    history: &History,
+) -> Sending<'a> {
+    // The template describes the first URL of the call.
+    let template = settings.template.as_ref().filter(|_| !history.is_followed());
+    let (known, hook) = (&env.request.known_methods, env.request.on_exchange.as_ref());
+    Sending { method, uri, port, template: template.map(UrlTemplate::as_str), known, hook }
 }
 
 impl<'a> Attempts<'a> {
@@ -394,12 +412,8 @@ impl<'a> Attempts<'a> {
 
     /// Returns the request of the attempt, for its trace.
     fn sending(&self) -> Sending<'_> {
-        let Hop { env, method, uri, settings, .. } = &self.call;
-        // The template describes the first URL of the call.
-        let template = settings.template.as_ref().filter(|_| !self.call.history.is_followed());
-        let (template, hook) = (template.map(UrlTemplate::as_str), env.request.on_exchange.as_ref());
-        let known = &env.request.known_methods;
-        Sending { method, uri, port: self.route.port(), template, known, hook }
+        let Hop { env, method, uri, settings, history, .. } = &self.call;
+        sending(env, method, uri, self.route.port(), settings, history)
     }
 
     /// Closes the connection of this attempt, and makes the exchange ready for the next one. If the answer came too

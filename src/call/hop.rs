@@ -20,7 +20,6 @@ use crate::{
     call::RequestTarget,
     error::{Error, ErrorKind, Phase},
     pool::key::RouteRef,
-    record::Sending,
     redirect::Hop,
     time,
 };
@@ -108,10 +107,7 @@ impl Call<'_> {
         }
         (*self.method, *self.uri) = (next.method, next.uri);
         let port = RouteRef::of(self.uri).map_or(0, |route| route.port());
-        // The template of the call describes its first URL.
-        let (known, hook) = (&self.env.request.known_methods, self.env.request.on_exchange.as_ref());
-        let sending = Sending { method: self.method, uri: self.uri, port, template: None, known, hook };
-        let trace = exchange.trace().next_attempt(&sending, time::now());
+        let trace = exchange.trace().next_attempt(&self.sending(port), time::now());
         let body = (!next.keeps_content).then(Body::empty);
         exchange.next_hop(body, trace).abandon();
     }

@@ -24,7 +24,7 @@ impl Exchange {
             return;
         }
         if self.trace.is_watched() {
-            self.cancel(false);
+            self.cancel(None);
         }
         let upto = self.attempt.wire + DRAINED;
         // Reading sets timers, which belong to the connection's own runtime. The caller may be on another runtime, or

@@ -642,19 +642,19 @@ impl Exchange {
         self.trace.fail(error, is_head_received, close, time::now(), || self.attempt.amounts())
     }
 
-    /// Ends the trace of a response that the caller takes for an error. If all content has come, the attempt is complete,
-    /// otherwise the attempt fails with `error`.
+    /// Ends the trace, because the caller makes an error of the response. If all content has come, the attempt is complete.
+    /// Otherwise the attempt fails with `error`.
     #[cold]
     pub(crate) fn refuse(&mut self, error: Error) -> Error {
         if self.take_what_came() { error } else { self.error(error) }
     }
 
-    /// Ends the trace, because the caller does not want any more of the response. `is_closed` tells whether the
-    /// connection closes now.
+    /// Ends the trace, because the caller does not want any more of the response. `close` is the reason to close the
+    /// connection, for which the codec may know a better one.
     #[cold]
-    fn cancel(&mut self, is_closed: bool) {
+    fn cancel(&mut self, close: Option<&'static str>) {
         let is_head_received = self.attempt.machine.is_head_received();
-        let close = self.close_reason().or_else(|| is_closed.then_some(UNREAD));
+        let close = self.close_reason().or(close);
         self.trace.cancel(is_head_received, close, time::now(), || self.attempt.amounts());
     }
 
@@ -675,10 +675,10 @@ impl Drop for Exchange {
             self.take_what_came();
         }
         if self.trace.is_watched() {
-            let is_closed = self.has_begun();
+            let close = self.has_begun().then_some(UNREAD);
             // The connection is free before the caller's code runs.
             drop(self.connection.take());
-            self.cancel(is_closed);
+            self.cancel(close);
         }
     }
 }

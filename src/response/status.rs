@@ -97,11 +97,11 @@ impl Response {
         Err(self.refuse(error).with_body(body.freeze()))
     }
 
-    /// Ends the response with an error that the caller makes of it. Returns the error with the final timings.
+    /// Ends the exchange, because the caller makes `error` of the response. Returns the error with the final timings.
     #[cold]
     pub(super) fn refuse(&mut self, error: Error) -> Error {
         let error = self.body.refuse(error);
-        self.time(error)
+        self.add_timings_to(error)
     }
 
     /// Returns an error if the status is 4xx or 5xx.
