@@ -68,7 +68,7 @@ pub struct ClientBuilder {
     overrides: Overrides,
     resolver: Option<SharedResolver>,
     dns_ttl: Ttl,
-    /// What measures the lookups of names.
+    /// Function that measures the lookups of names.
     on_lookup: Option<OnLookup>,
     tls: TlsConfig,
     connector: Option<SharedConnector>,

@@ -44,8 +44,8 @@ pub(crate) fn without_signature(text: String) -> String {
 /// The characters before a key. Some servers separate pairs by semicolons, and a value may be a URL with a query.
 const BEFORE_KEY: [char; 4] = ['?', '&', ';', '#'];
 
-/// The characters after the value of a key that signs. A semicolon is left out, because most servers take it for a part of the
-/// value.
+/// The characters after the value of a key that signs. A semicolon is left out, because most servers read it as a part of
+/// the value.
 const AFTER_VALUE: [char; 2] = ['&', '#'];
 
 /// Whether the value of a key signs the URL. A server reads a percent-encoded key as the key itself, and may ignore the

@@ -203,7 +203,7 @@ fn the_example_of_phases_says_what_failed() {
 /// Each example says what it does, refuses a wrong command line in one line, and ends without a panic if nobody reads
 /// its output.
 #[test]
-fn the_examples_have_manners() {
+fn each_example_has_help_and_survives_a_closed_pipe() {
     let mut names =
         vec!["fetch", "handshake_on_the_wire", "phases", "pooled_vs_fresh", "resolver", "sans_io", "upload"];
     if cfg!(all(feature = "otel", feature = "url")) {

@@ -68,11 +68,11 @@ impl ClientBuilder {
     }
 
     /// Sets the methods that spans and metrics show by their names. Every other method is shown as `_OTHER`, and its span
-    /// is called `HTTP`, so that an unknown method makes no new name.
+    /// is called `HTTP`, so that unknown methods do not add names.
     ///
     /// By default, these are the methods that OpenTelemetry's conventions know: the methods of RFC 9110, PATCH and QUERY.
-    /// The list of this method replaces them all. A later call replaces the list. Requests and
-    /// [records](crate::ExchangeRecord) do not change.
+    /// `methods` replaces the default and the list of an earlier call. Requests and [records](crate::ExchangeRecord) do
+    /// not change.
     ///
     /// ```
     /// use handclasp::Method;

@@ -35,17 +35,17 @@
 //!
 //! Each attempt is measured by itself: a request that is sent again, and each request of a chain of redirects. The values
 //! come from the [record](crate::ExchangeRecord) of the attempt, and from the same clock readings as its span.
-//! `error.type` is the value of [`ExchangeRecord::error_type`](crate::ExchangeRecord::error_type). An attempt that the caller
-//! cancelled is measured too, and is no error. If no response head came, it has neither `http.response.status_code` nor
-//! `error.type`.
+//! `error.type` is the value of [`ExchangeRecord::error_type`](crate::ExchangeRecord::error_type). An attempt that the
+//! caller cancelled is measured too, and is no error. If no response head came, such an attempt has neither
+//! `http.response.status_code` nor `error.type`.
 //!
-//! The conventions have no instrument for the time in the queue: its name is the one that .NET uses. The names that begin with
-//! `handclasp.` are this crate's own.
+//! The conventions have no instrument for the time in the queue. The instrument has the name that .NET uses. The names
+//! that begin with `handclasp.` are this crate's own.
 //!
 //! The method is `_OTHER` unless the conventions or
-//! [`ClientBuilder::known_methods`](crate::ClientBuilder::known_methods) name the method. A connection through a proxy that forwards requests
-//! belongs to the proxy, and has the address of the proxy. The version of a connection is always `1.1`, because requests
-//! of both versions share connections.
+//! [`ClientBuilder::known_methods`](crate::ClientBuilder::known_methods) name the method. A connection through a proxy
+//! that forwards requests belongs to the proxy, and has the address of the proxy. The version of a connection is always
+//! `1.1`, because requests of both versions share connections.
 //!
 //! # How many series there are
 //!

@@ -21,7 +21,7 @@ pub(crate) struct PoolConfig {
     pub(crate) evict_if: Option<Box<EvictIf>>,
     /// Time within which a connection must have been used for a request that must not be sent twice.
     pub(crate) fresh_for_unsafe: Option<Duration>,
-    /// What measures the pool. With `None`, nothing does.
+    /// Observer that measures the pool.
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 

@@ -91,7 +91,7 @@ pub(super) struct Fixed {
     pub(super) seat: Option<Seat>,
     /// Parameters of the TLS handshake. `None` for http, or if a custom connector made the connection.
     pub(super) tls: Option<Arc<TlsInfo>>,
-    /// What measures the connection when it is closed. `None` if nothing does.
+    /// Observer that measures the connection when the connection is closed.
     observer: Option<Arc<dyn Observer>>,
     /// The link to the span of the dial, for the spans of requests. `None` if no subscriber wanted the span.
     setup_link: Option<SpanLink>,

@@ -24,8 +24,8 @@ impl Pool {
     ///
     /// From now on, new requests fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown). Idle connections
     /// are closed at once. Requests under way have `patience` to finish. After that, their connections are closed,
-    /// and the requests and unread responses fail with the same error. The shutdown waits for no dial that no request
-    /// waits for, and cancels it. The shutdown holds for all clones of the client, because they share the pool.
+    /// and the requests and unread responses fail with the same error. The shutdown cancels dials that no request waits
+    /// for. The shutdown holds for all clones of the client, because they share the pool.
     ///
     /// The future completes at the latest one second after `patience`. In that second the shutdown waits for
     /// connections that another runtime is polling.

@@ -72,8 +72,8 @@ struct EncodedHead {
     bytes: Box<[u8]>,
     /// Names of the fields whose values the caller has marked as sensitive.
     sensitive: Vec<HeaderName>,
-    /// The target and the fields. The first call that needs them reads them, because metrics and most functions need
-    /// neither.
+    /// The target and the fields. Both are read when a caller first needs one of them, because metrics and most functions
+    /// need neither.
     parts: OnceLock<(String, HeaderMap)>,
 }
 
@@ -370,8 +370,8 @@ pub(super) fn server_address(uri: &Uri) -> &str {
     trace::server_address(uri.host().unwrap_or_default())
 }
 
-/// Returns the `error.type` of an attempt, or `None` if the attempt was a success. The conventions do not count the wish
-/// of the caller to end an attempt as an error.
+/// Returns the `error.type` of an attempt, or `None` if the attempt was a success or was cancelled. The conventions do
+/// not count a cancellation by the caller as an error.
 pub(super) fn error_type(status: Option<StatusCode>, outcome: ExchangeOutcome) -> Option<Cow<'static, str>> {
     match (status, outcome) {
         (Some(status), _) if status.as_u16() >= 400 => Some(status.as_str().to_owned().into()),

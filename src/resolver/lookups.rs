@@ -61,7 +61,7 @@ struct Known {
 
 struct Shared {
     resolver: Arc<dyn Resolve>,
-    /// What measures the lookups. `None` if nothing does.
+    /// Function that measures the lookups.
     on_lookup: Option<OnLookup>,
     state: Mutex<State>,
     /// Whether the [`Lookups`] were dropped, so that nobody asks the cache any more.
@@ -112,7 +112,7 @@ impl Lookups {
         Self::of(resolver, ttl, None)
     }
 
-    /// Returns the resolver with an empty cache that has these bounds, and with what measures its lookups.
+    /// Returns the resolver with an empty cache that has these bounds, and with the function that measures its lookups.
     pub(super) fn with(self, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
         Self::of(Arc::clone(&self.shared.resolver), ttl, on_lookup)
     }
@@ -506,8 +506,8 @@ impl Member {
         *self = member;
     }
 
-    /// Completes the lookup in a task of its own. The task ends early if the owner of the lookups is dropped, because nobody
-    /// asks the cache any more.
+    /// Completes the lookup in a task of its own. The task ends early if the owner of the lookups is dropped, because
+    /// nobody asks the cache any more.
     fn complete(mut self) {
         self.is_completing = true;
         self.read = 0;

@@ -341,7 +341,7 @@ impl Resolver {
         self.is_ordered
     }
 
-    /// Returns the resolver with an empty cache that has these bounds, and with what measures its lookups.
+    /// Returns the resolver with an empty cache that has these bounds, and with the function that measures its lookups.
     pub(crate) fn with(mut self, ttl: Ttl, on_lookup: Option<OnLookup>) -> Self {
         self.resolve = self.resolve.with(ttl, on_lookup);
         self

@@ -69,8 +69,8 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// Starts the span `connection.setup`. The span is a root, because a dial may serve another request than the
-    /// request that began the dial. The span of each request that began the dial or uses its
-    /// connection is linked to the span.
+    /// request that began the dial. The span of each request that began the dial or uses its connection is linked to the
+    /// span.
     pub(crate) fn new(id: u64, scheme: &str, host: &str, port: u16, now: Instant) -> Self {
         let span = tracing::debug_span!(
             target: TARGET,

@@ -2,8 +2,8 @@
 //!
 //! A subscriber numbers its spans, and may give the number of a span that has closed to another span. The layer of
 //! `tracing-opentelemetry` forgets a span that closes, so that it cannot link a request on a kept connection by the number
-//! of the dial's span. With the feature `otel`, the link therefore holds the context of the span, which names the span for
-//! ever and in every subscriber. No other file uses `tracing-opentelemetry`.
+//! of the dial's span. With the feature `otel`, the link therefore holds the context of the span, which names the span in
+//! every subscriber, even after the span has closed. No other file uses `tracing-opentelemetry`.
 
 #[cfg(feature = "otel")]
 use opentelemetry::trace::{SpanContext, TraceContextExt};

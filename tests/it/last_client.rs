@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt};
 use handclasp::{Answer, BoxError, Client, Destination, Family, PoolEventKind, Resolve, Transport};
 use tokio::time::Instant;
 
-use crate::support::dials::{Dials, ask, counts, settle};
+use crate::support::dials::{Dial, Dials, ask, counts, settle};
 use crate::support::plain::Plain;
 use crate::support::scripted::{Peers, Reply, Script};
 use crate::support::{until, until_now, within};
@@ -29,23 +29,28 @@ fn bench() -> (Dials, Client) {
     (dials, client)
 }
 
+/// Begins two dials that no request waits for: a dial for a request that was dropped, and a dial ahead.
+async fn useless(dials: &Dials, client: &Client) -> [Dial; 2] {
+    let asked = ask(client, URL);
+    let cancelled = dials.want_dial().await;
+    asked.cancel().await;
+    client.min_idle("http://b.test/", 1).unwrap();
+    [cancelled, dials.want_dial().await]
+}
+
 /// Dials for a request that was dropped, for `warm` and for `min_idle` go on while a clone of the client lives, and end with
 /// the last clone, in no time.
 #[tokio::test(start_paused = true)]
 async fn a_dial_ends_with_the_last_client() {
     let (dials, client) = bench();
-    let asked = ask(&client, URL);
-    let cancelled = dials.want_dial().await;
-    asked.cancel().await;
-    client.min_idle("http://b.test/", 1).unwrap();
-    let ahead = dials.want_dial().await;
+    let useless = useless(&dials, &client).await;
     let warming = tokio::spawn({
         let client = client.clone();
         async move { client.warm("http://c.test/", 2).await }
     });
     let mut under_way = dials.want_dials(2).await;
     warming.abort();
-    under_way.extend([cancelled, ahead]);
+    under_way.extend(useless);
     let (clone, mut events) = (client.clone(), client.pool().subscribe());
     drop(client);
     settle().await;
@@ -274,15 +279,11 @@ async fn a_shutdown_waits_for_no_dial_that_nobody_waits_for() {
     };
     // Nobody waits for any dial.
     let (dials, client) = bench();
-    let asked = ask(&client, URL);
-    let cancelled = dials.want_dial().await;
-    asked.cancel().await;
-    client.min_idle("http://b.test/", 1).unwrap();
-    let ahead = dials.want_dial().await;
+    let useless = useless(&dials, &client).await;
     let begun = Instant::now();
     client.pool().shutdown(patience).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    assert!(!cancelled.is_under_way() && !ahead.is_under_way());
+    assert!(!useless.iter().any(Dial::is_under_way));
     // A request is being answered, and another one waits for its dial.
     let (dials, client) = bench();
     let busy = ask(&client, URL);

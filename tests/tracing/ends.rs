@@ -179,7 +179,7 @@ fn last_phase(tree: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_dial_that_fails_in_each_phase_is_told_alike() {
+async fn a_dial_that_fails_in_each_phase_is_reported_alike() {
     for (Case { builder, url, phase, trees }, kind) in failing_dials() {
         let (recorder, _guard) = Recorder::start();
         let (records, builder) = Records::of(builder);
@@ -203,7 +203,7 @@ async fn a_dial_that_fails_in_each_phase_is_told_alike() {
 /// The request is dropped while its dial is in each phase. The dial goes on, and is cancelled by a shutdown or by the drop
 /// of its client.
 #[tokio::test]
-async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
+async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_reported_alike() {
     let cases = [true, false]
         .into_iter()
         .flat_map(|is_shut_down| stuck_dials().into_iter().map(move |case| (case, is_shut_down)));
@@ -243,7 +243,7 @@ async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_told_alike() {
 
 /// A request is dropped or runs into its timeout while it sends, waits and receives.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_ends_in_each_phase_of_its_exchange_is_told_alike() {
+async fn a_request_that_ends_in_each_phase_of_its_exchange_is_reported_alike() {
     let half = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four"]);
     for (phase, accepts, reply, told) in [
         (Phase::Send, 500, Reply::silence(), "http.request(queue send)"),
@@ -343,7 +343,7 @@ async fn an_attempt_that_ends_before_its_first_write_names_its_connection() {
 /// The server switches protocols before it has the whole request. The head of its response is known, and so are its status
 /// and the phase `receive`.
 #[tokio::test(start_paused = true)]
-async fn an_upgrade_that_comes_too_early_is_told_alike() {
+async fn an_upgrade_that_comes_too_early_is_reported_alike() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: foo\r\nconnection: upgrade\r\n\r\n";
     for split in [usize::MAX, 20] {
         let (recorder, _guard) = Recorder::start();

@@ -84,9 +84,9 @@ fn har_times(entry: &Value) -> (u128, u128) {
     (times.iter().filter(|time| **time >= 0.0).map(|time| *time as u128).sum(), nanos(&entry["time"]) as u128)
 }
 
-/// Each exchange ends in another way, on a new and on a reused connection. All exits tell the same of each attempt.
+/// Each exchange ends in another way, on a new and on a reused connection. All exits report the same facts about each attempt.
 #[tokio::test]
-async fn all_exits_tell_the_same_of_each_exchange() {
+async fn all_exits_agree_about_each_exchange() {
     for path in [
         "/end", "/chunked", "/big", "/close", "/until", "/none", "/hints", "/missing", "/switch", "/moved",
         "/loop", "/half", "/garbage", "/lost", "/die", "/late", "/stall",

@@ -559,27 +559,9 @@ async fn an_ipv6_address_has_no_brackets_in_any_span() {
     assert_eq!(find(&spans, "http.request").field("url.full"), Some("http://[::1]:81/"));
 }
 
-/// A dial over a unix socket that fails has an error status, as the other phases of a dial have.
-#[cfg(unix)]
-#[tokio::test]
-async fn a_unix_socket_that_cannot_be_connected_to_has_an_error_status() {
-    let (recorder, _guard) = Recorder::start();
-    let folder = crate::support::sockets::Folder::new();
-    let client = Client::builder().unix_socket(folder.path("none")).build().unwrap();
-    assert_eq!(client.get(URL).send().await.unwrap_err().kind(), ErrorKind::Connect);
-    drop(client);
-    crate::support::until("all spans have closed", || recorder.is_quiet()).await;
-    let spans = recorder.take();
-    assert_eq!(tree(&spans), ["http.request(queue)", "connection.setup(unix)"]);
-    for name in ["http.request", "connection.setup", "unix"] {
-        let fields = ["error.type", "otel.status_code"].map(|field| find(&spans, name).field(field));
-        assert_eq!(fields, [Some("Connect"), Some("ERROR")], "{name}");
-    }
-}
-
 /// A request on a reserved connection waits for the rest of an abandoned response, and its span says so.
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_a_reserved_connection_is_told() {
+async fn the_span_of_a_request_says_that_it_waited_for_its_reserved_connection() {
     let (recorder, _guard) = Recorder::start();
     let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello"), slow, Reply::ok("hello")]]));

@@ -369,7 +369,7 @@ impl<K: Kinds> Policy<K> {
         self.counted == 0 && self.waiting == 0
     }
 
-    /// Whether no connection is idle or active, and no request waits. Dials may be under way, which nobody waits for.
+    /// Whether no connection is idle or active, and no request waits. Dials that nobody waits for may be under way.
     pub(crate) fn is_done(&self) -> bool {
         self.counted == self.dialing && self.waiting == 0
     }
