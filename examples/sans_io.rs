@@ -106,5 +106,5 @@ const HELP: &str = "\
 sans_io
 
 Sends three requests over one blocking socket, by the HTTP/1.1 codec alone, and
-prints what the codec makes of the bytes.
+prints the events that the codec returns.
 ";

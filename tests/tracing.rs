@@ -439,7 +439,7 @@ async fn every_span_ends_when_a_request_is_dropped_anywhere() {
             let request = find(&spans, "http.request");
             let cancelled = request.field("handclasp.cancelled");
             assert_eq!(cancelled, (!is_complete).then_some("true"), "{polls} polls");
-            assert_eq!(request.field("error.type"), None, "the caller's wish is no error");
+            assert_eq!(request.field("error.type"), None, "a cancellation is no error");
             trees.push(tree(&spans).remove(0));
         }
         drops += 1;

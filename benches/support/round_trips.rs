@@ -96,8 +96,8 @@ impl Cell {
 }
 
 impl Row {
-    /// Returns each of the two times that has a tolerance: whether it is pooled or fresh, its ratio to the expected time, and
-    /// the tolerance.
+    /// Returns each of the two times that has a tolerance: `pooled` or `fresh`, its ratio to the expected time, and the
+    /// tolerance.
     fn checked(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
         let times = [("pooled", true, self.pooled), ("fresh", false, self.fresh)];
         times.into_iter().filter_map(|(way, is_pooled, took)| {
@@ -122,8 +122,8 @@ impl Row {
     }
 }
 
-/// Prints the times that are out of their tolerance. Returns whether there is none. A time without a tolerance is not
-/// counted.
+/// Prints the times that are out of their tolerance. Returns whether all times are within their tolerance. A time without
+/// a tolerance is not counted.
 pub(crate) fn report(rows: &[Row]) -> bool {
     let misses: Vec<String> = rows.iter().flat_map(Row::misses).collect();
     let checked: usize = rows.iter().map(|row| row.checked().count()).sum();

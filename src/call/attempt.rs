@@ -325,20 +325,21 @@ impl<'a> Attempts<'a> {
         }
         let end = self.end(&outcome, exchange);
         let decision = resend::decide(&self.facts(end, exchange));
-        if let End::Lost | End::Premature = end {
-            exchange.set_failed();
-        }
         if decision != Decision::Done
             && let Some(cause) = cause(end)
-            && let Some(dead) = exchange.detach()
         {
-            self.end_attempt(&outcome, cause, &dead, exchange);
-            let early = match outcome {
-                Outcome::TooSoon(early) => Some(early),
-                _ => None,
-            };
-            self.start_again(decision, drop_reason(end), early, dead, exchange);
-            return Finished::Resend;
+            if let End::Lost | End::Premature = end {
+                exchange.set_failed();
+            }
+            if let Some(dead) = exchange.detach() {
+                self.end_attempt(&outcome, cause, &dead, exchange);
+                let early = match outcome {
+                    Outcome::TooSoon(early) => Some(early),
+                    _ => None,
+                };
+                self.start_again(decision, drop_reason(end), early, dead, exchange);
+                return Finished::Resend;
+            }
         }
         let error = match outcome {
             Outcome::Answered(head) if head.status.is_redirection() => return self.redirect(head, exchange),

@@ -110,8 +110,7 @@ impl Exchange {
         // has failed.
         let is_written = attempt.outgoing.is_empty() && attempt.sending.error().is_none();
         if attempt.machine.framing() == Some(Framing::Tunnel) && !is_written {
-            self.trace_head(head);
-            return Err(self.lost(ProtocolError::UpgradeTooEarly));
+            return Err(self.upgraded_too_early(head));
         }
         if attempt.expectation.end() {
             // A final response has come instead of the 100, so that the server does not want the content.
@@ -119,6 +118,13 @@ impl Exchange {
             attempt.machine.abort_send();
         }
         Ok(())
+    }
+
+    /// Returns the failure of a response that switches protocols before the whole request was written.
+    #[cold]
+    fn upgraded_too_early(&mut self, head: &ResponseHead) -> Failure {
+        self.trace_head(head);
+        self.lost(ProtocolError::UpgradeTooEarly)
     }
 
     /// Notes that `read` bytes were read. If `read` is 0, the server has closed its sending direction.

@@ -39,7 +39,7 @@ async fn useless(dials: &Dials, client: &Client) -> [Dial; 2] {
 }
 
 /// Dials for a request that was dropped, for `warm` and for `min_idle` go on while a clone of the client lives, and end with
-/// the last clone, in no time.
+/// the last clone, at once.
 #[tokio::test(start_paused = true)]
 async fn a_dial_ends_with_the_last_client() {
     let (dials, client) = bench();
@@ -120,7 +120,7 @@ async fn a_dial_ends_although_a_response_is_being_read() {
     assert_eq!(response.bytes().await.unwrap(), "fourfive!");
 }
 
-/// What a dial does when it drops the last handle of its client.
+/// Behavior of a dial after it has dropped the last handle of its client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     Waits,

@@ -221,7 +221,7 @@ async fn a_request_that_is_dropped_in_each_phase_of_its_dial_is_reported_alike()
         drop(request);
         let record = records.one();
         assert_eq!((record.outcome(), record.phase()), (ExchangeOutcome::Cancelled, phase));
-        assert_eq!(record.error_type(), None, "the caller's wish is no error");
+        assert_eq!(record.error_type(), None, "a cancellation is no error");
         settle().await;
         assert!(!recorder.is_quiet(), "the dial goes on, because its client lives");
         if is_shut_down {
@@ -363,7 +363,7 @@ async fn an_upgrade_that_comes_too_early_is_reported_alike() {
     }
 }
 
-/// What a caller does with a request.
+/// Behavior of the caller of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
     Reads,

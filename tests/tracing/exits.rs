@@ -1,4 +1,4 @@
-//! The exits of one exchange compared: spans, record, HAR entry, metrics and the timings that the caller gets.
+//! A comparison of the exits of one exchange: spans, record, HAR entry, metrics and the timings that the caller gets.
 
 use std::io;
 use std::time::Duration;

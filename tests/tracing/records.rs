@@ -401,7 +401,7 @@ async fn a_function_that_panics_costs_no_request_anything() {
     assert_eq!((total.active, total.dialing, total.waiting), (0, 0, 0));
 }
 
-/// How a caller ends a response.
+/// Way in which a caller ends a response.
 #[derive(Clone, Copy, Debug)]
 enum Ends {
     Drop,
