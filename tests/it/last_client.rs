@@ -6,7 +6,6 @@
 use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -210,22 +209,8 @@ fn a_dial_ends_wherever_the_last_client_is_dropped() {
 /// A resolver whose answer has a part that never comes.
 struct Half {
     first: SocketAddr,
-    open: Arc<AtomicUsize>,
-}
-
-struct Open(Arc<AtomicUsize>);
-
-impl Open {
-    fn of(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
+    /// Held by the resolver and by each lookup.
+    held: Arc<()>,
 }
 
 impl Resolve for Half {
@@ -238,9 +223,9 @@ impl Resolve for Half {
         name: &str,
         _: Family,
     ) -> Pin<Box<dyn Stream<Item = Result<Answer, BoxError>> + Send>> {
-        let open = Open::of(&self.open);
+        let held = self.held.clone();
         let rest = stream::once(async move {
-            let _open = open;
+            let _held = held;
             pending().await
         });
         match name {
@@ -254,18 +239,19 @@ impl Resolve for Half {
 /// with the client of the cache, and so does a lookup that has found nothing.
 #[tokio::test]
 async fn a_lookup_ends_with_the_last_client() {
-    let (server, open) = (Plain::start(), Arc::new(AtomicUsize::new(0)));
-    let resolver = Half { first: server.address, open: open.clone() };
+    let (server, held) = (Plain::start(), Arc::new(()));
+    let counted = Arc::downgrade(&held);
+    let resolver = Half { first: server.address, held };
     let client = Client::builder().dns_resolver(resolver).build().unwrap();
     let response = within(20, client.get("http://half.test/").send()).await.unwrap();
     response.bytes().await.unwrap();
     client.min_idle("http://nothing.test/", 1).unwrap();
-    until("the lookups are under way", || open.load(Ordering::SeqCst) == 2).await;
+    until("the lookups are under way", || counted.strong_count() == 3).await;
     // The clock is paused, so that no timeout ends the lookups.
     tokio::time::pause();
     let begun = Instant::now();
     drop(client);
-    until_now("the lookups are dropped", || open.load(Ordering::SeqCst) == 0).await;
+    until_now("the lookups and the resolver are dropped", || counted.strong_count() == 0).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 

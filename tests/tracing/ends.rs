@@ -300,14 +300,13 @@ async fn an_attempt_that_ends_before_its_first_write_names_its_connection() {
     let live = Server::echo();
     let closing = Server::start(|peer| peer.close());
     let speaking = Server::start(|peer| peer.send("HTTP/1.1 503 Full\r\ncontent-length: 0\r\n\r\n"));
-    let silent = Server::start(|peer| peer.close());
     for (server, is_reserved, body, timeout, kind) in [
         (&live, false, broken(), None, ErrorKind::Body),
         (&live, true, broken(), None, ErrorKind::Body),
         (&live, true, Body::empty(), Some(Duration::ZERO), ErrorKind::Timeout),
         (&closing, false, Body::empty(), None, ErrorKind::ConnectionLost),
         (&speaking, false, Body::empty(), None, ErrorKind::Protocol),
-        (&silent, true, Body::empty(), None, ErrorKind::ConnectionLost),
+        (&closing, true, Body::empty(), None, ErrorKind::ConnectionLost),
     ] {
         let (address, is_late) = (server.address(), kind != ErrorKind::Body && timeout.is_none());
         let connect = move |_| async move {

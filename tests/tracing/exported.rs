@@ -6,13 +6,29 @@ use std::time::SystemTime;
 use opentelemetry::Value;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tracing::Subscriber;
 use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::{URL, client, finish, settle};
 use crate::support::plain::Plain;
 use crate::support::scripted::{Peers, Reply, Script};
 use handclasp::{Client, ErrorKind};
+
+/// Returns an exporter to memory, and the provider of its tracers.
+pub(super) fn exporter() -> (InMemorySpanExporter, SdkTracerProvider) {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    (exporter, provider)
+}
+
+/// Returns the layer that exports spans to a provider.
+pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
+    provider: &SdkTracerProvider,
+) -> impl Layer<S> + use<S> {
+    tracing_opentelemetry::layer().with_tracer(provider.tracer("handclasp"))
+}
 
 /// Exports the spans of this thread to memory, through `tracing-opentelemetry`.
 pub(super) struct Exported {
@@ -23,10 +39,8 @@ pub(super) struct Exported {
 
 impl Exported {
     pub(super) fn start() -> Self {
-        let exporter = InMemorySpanExporter::default();
-        let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
-        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("handclasp"));
-        let subscriber = tracing_subscriber::registry().with(layer);
+        let (exporter, provider) = exporter();
+        let subscriber = tracing_subscriber::registry().with(layer(&provider));
         Self { exporter, _provider: provider, _guard: tracing::subscriber::set_default(subscriber) }
     }
 

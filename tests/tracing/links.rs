@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::Context;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt, TracerProvider};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt};
+use opentelemetry_sdk::trace::SpanData;
 use tracing::Subscriber;
 use tracing::instrument::WithSubscriber;
 use tracing::level_filters::LevelFilter;
@@ -15,7 +15,7 @@ use tracing::span::{Attributes, Id};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::exported::{Exported, find, links, requests, text, value};
+use super::exported::{Exported, exporter, find, layer, links, requests, text, value};
 use super::{REDIRECT, URL, client, finish, settle};
 use crate::support::plain::Plain;
 use crate::support::recorder::Recorder;
@@ -99,8 +99,7 @@ async fn a_dial_that_served_another_request_is_exported_with_a_link_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_is_exported_with_a_link_twice() {
     let server = Plain::start();
-    let exporter = InMemorySpanExporter::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let (exporter, provider) = exporter();
     let subscriber = Arc::new(tracing_subscriber::registry().with(layer(&provider)));
     let client = Client::builder().max_connections_per_host(8).build().unwrap();
     for round in 0..10 {
@@ -211,16 +210,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Number {
     }
 }
 
-fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S> {
-    tracing_opentelemetry::layer().with_tracer(provider.tracer("handclasp"))
-}
-
 /// A subscriber gives the number of a span that has closed to another span after some thousand spans.
 #[tokio::test(start_paused = true)]
 async fn a_span_that_got_the_number_of_a_dial_is_not_linked() {
     let number = Arc::new(AtomicU64::new(0));
-    let exporter = InMemorySpanExporter::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let (exporter, provider) = exporter();
     let subscriber = tracing_subscriber::registry().with(layer(&provider)).with(Number(number.clone()));
     let _guard = tracing::subscriber::set_default(subscriber);
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
@@ -245,8 +239,7 @@ async fn a_span_that_got_the_number_of_a_dial_is_not_linked() {
 /// The layer exports spans from the level `info` on, so that it does not know the spans of dials.
 #[tokio::test(start_paused = true)]
 async fn a_dial_that_is_not_exported_has_no_link() {
-    let exporter = InMemorySpanExporter::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let (exporter, provider) = exporter();
     let recorder = Recorder::default();
     let subscriber = tracing_subscriber::registry()
         .with(layer(&provider).with_filter(LevelFilter::INFO))
