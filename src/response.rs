@@ -306,8 +306,8 @@ impl Response {
     }
 
     /// Returns the metrics of the `Server-Timing` fields, in their order. With this field, the server describes its own
-    /// time: <https://www.w3.org/TR/server-timing/>. At most 64 metrics are read. Characters that belong to no name and
-    /// no value are ignored.
+    /// time: <https://www.w3.org/TR/server-timing/>. At most 64 metrics are read. Characters that are part of
+    /// neither a name nor a value are ignored.
     ///
     /// ```
     /// # let made = http::Response::builder().header("server-timing", "db;dur=53.2;desc=\"two queries\", cache").body("").unwrap();

@@ -56,8 +56,8 @@ impl Capture {
     }
 
     /// Returns the segments that have arrived since the last call, once they are complete and none has arrived for the
-    /// time `quiet`. Segments that are not complete have a bounded time more, because the thread that captures may be late
-    /// on a busy machine.
+    /// time `quiet`. The function waits longer for segments that are not complete, up to a bound, because the thread that
+    /// captures may be late on a busy machine.
     pub(crate) fn until_quiet(
         &self,
         quiet: Duration,

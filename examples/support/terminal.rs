@@ -40,8 +40,8 @@ pub(crate) fn complain(error: &(dyn Error + 'static)) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Returns the status of the program, after an error was printed: 2 for a command line that is wrong, and 1 for any
-/// other error.
+/// Prints the error of an example, and returns the status of the program: 0 without an error, 2 for a wrong command line,
+/// and 1 for any other error.
 pub(crate) fn status(result: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     complain(&*error);

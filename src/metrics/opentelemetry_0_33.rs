@@ -163,7 +163,7 @@ impl Instruments {
         }
         let timings = record.timings();
         let setup = [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten();
-        // The record of one attempt counts as previous what came before the attempt asked for a connection.
+        // In the record of one attempt, `previous` is the time until the attempt asked for a connection.
         let queued = timings.previous + timings.queued + setup.sum::<Duration>();
         let mut attributes = begun(method, target, None);
         attributes.extend(version(record));

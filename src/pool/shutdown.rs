@@ -46,7 +46,7 @@ impl Pool {
         let emptied = inner.shut();
         inner.bury_idle(DropReason::Shutdown);
         inner.wait_until(Decider::is_done, &emptied, time::after(time::now(), patience)).await;
-        // This also ends the dials that no request waits for.
+        // The stop also ends the dials that no request waits for.
         inner.stop();
         inner.wait_until(Decider::is_quiet, &emptied, time::after(time::now(), LAST_WAIT)).await;
     }

@@ -206,7 +206,7 @@ impl RequestTrace {
         self.began_dial(setup);
     }
 
-    /// Notes how far the dial has come for which the attempt waited, or that made the connection of the attempt.
+    /// Notes the milestones of the dial for which the attempt waited, or of the dial that made the connection of the attempt.
     pub(crate) fn dial_made(&mut self, milestones: Milestones) {
         self.timeline.set_dial(milestones);
     }

@@ -1,7 +1,7 @@
 //! The `Server-Timing` field, in which the server describes its own time: <https://www.w3.org/TR/server-timing/>.
 //!
-//! This module does no I/O. Invariants: any bytes give a list. Characters that belong to no name and no value are skipped,
-//! as the specification demands, and a metric without a name is left out. The number of metrics is bounded.
+//! This module does no I/O. Invariants: any bytes give a list. Characters that are part of neither a name nor a value are
+//! skipped, as the specification demands, and a metric without a name is left out. The number of metrics is bounded.
 
 use std::time::Duration;
 
@@ -168,7 +168,7 @@ mod tests {
                 ],
             ),
             (",, a ,,b", vec![metric("a", None, None), metric("b", None, None)]),
-            // Characters that belong to no name and no value are ignored.
+            // Characters that are part of neither a name nor a value are ignored.
             (
                 "a b, c;, d;=1",
                 vec![metric("a", None, None), metric("c", None, None), metric("d", None, None)],

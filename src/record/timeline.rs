@@ -55,10 +55,10 @@ pub(super) struct Timeline {
     pub(super) end: Option<Instant>,
 }
 
-/// The dial that the attempt waited for, and what happened before the attempt asked for a connection.
+/// The dial that the attempt waited for, and the events before the attempt asked for a connection.
 #[derive(Clone, Debug, Default)]
 struct Past {
-    /// Time at which the attempt began to read the caller's body into memory, if it did so.
+    /// Time at which the attempt began to read the caller's body into memory, if the attempt did so.
     gathered_since: Option<Instant>,
     /// Milestones that the dial of this attempt has reached, if the attempt waited for a dial.
     dial: Option<Milestones>,

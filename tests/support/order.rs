@@ -1,8 +1,9 @@
 //! A `tracing` layer that checks the order of the crate's spans while they are opened and closed: a small state machine
 //! for each attempt, and one for each dial.
 //!
-//! Every test binary runs with this checker from its first server on, whichever test that is ([`check_all`]). A breach
-//! ends the process, because a panic might be caught on its way. Invariant: the checker keeps no state of closed spans.
+//! Every test binary runs with this checker from its first server on ([`check_all`]), unless its tests record spans
+//! themselves. A breach ends the process, because a panic might be caught on its way. Invariant: the checker keeps no
+//! state of closed spans.
 
 #![allow(
     dead_code,

@@ -12,7 +12,7 @@ use crate::support::metrics::Meters;
 use crate::support::recorder::Recorder;
 use crate::support::{Peer, Server, until};
 
-/// Answers each request by its target. `/die`, `/late` and `/refused` are answered well on a later connection.
+/// Answers each request by its target. `/die` and `/late` are answered well on a later connection.
 fn script(peer: &mut Peer) -> io::Result<()> {
     const ENDS: &str = "content-length: 0\r\n\r\n";
     while let Some(request) = peer.request()? {
@@ -84,7 +84,8 @@ fn har_times(entry: &Value) -> (u128, u128) {
     (times.iter().filter(|time| **time >= 0.0).map(|time| *time as u128).sum(), nanos(&entry["time"]) as u128)
 }
 
-/// Each exchange ends in another way, on a new and on a reused connection. All exits report the same facts about each attempt.
+/// Each exchange ends in a way of its own, on a new and on a reused connection. All exits report the same facts about each
+/// attempt.
 #[tokio::test]
 async fn all_exits_agree_about_each_exchange() {
     for path in [
