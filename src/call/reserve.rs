@@ -106,7 +106,7 @@ impl Attempts<'_> {
 /// Closes a reserved connection that was found dead before the request was written. Returns the error of the request.
 #[cold]
 pub(super) fn lost(exchange: &mut Exchange, reason: DropReason) -> Error {
-    exchange.note_dead(reason != DropReason::PeerClosed);
+    exchange.note_dead(reason);
     let refusal = if reason == DropReason::PeerClosed { exchange.refusal() } else { None };
     if let Some(dead) = exchange.detach() {
         dead.bury(reason);

@@ -27,6 +27,7 @@ mod send;
 mod sent;
 pub(crate) mod timeout;
 mod unasked;
+mod unused;
 mod upload;
 
 use std::task::{Context, Poll, ready};
@@ -339,22 +340,12 @@ impl Exchange {
                 return Err(error.into());
             }
         }
-        let Some(Connection { lease, stage, .. }) = &mut self.connection else { return Ok(()) };
-        let (look, is_reused) = (lease.look(), lease.is_reused());
-        match look {
+        let Some(Connection { lease, .. }) = &mut self.connection else { return Ok(()) };
+        let is_reused = lease.is_reused();
+        match lease.look() {
             Look::Silent => {}
-            // A new connection is not replaced, because the next connection would probably fail in the same way, and
-            // dialing might never end.
-            look if !is_reused => {
-                *stage = Stage::Begun(None);
-                self.note_dead(look == Look::Spoke);
-                return Err(match look {
-                    Look::Spoke => self.spoke_first(),
-                    _ => self.lost_unused(),
-                });
-            }
-            Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),
-            Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
+            Look::Closed => return Err(self.found_dead(is_reused, DropReason::PeerClosed)),
+            Look::Spoke => return Err(self.found_dead(is_reused, DropReason::Unsolicited)),
         }
         let now = assigned.unwrap_or_else(time::now);
         if let Err(overdue) = self.check_deadline() {
@@ -375,25 +366,6 @@ impl Exchange {
         match sent {
             Poll::Ready(sent) => Ok(sent?),
             Poll::Pending => Ok(()),
-        }
-    }
-
-    /// Notes in the trace that the attempt has its connection, and ends before its first write because the server has
-    /// closed the connection or sent bytes on it.
-    #[cold]
-    pub(crate) fn note_dead(&mut self, has_spoken: bool) {
-        let why = if has_spoken { CloseReason::Unsolicited } else { CloseReason::Eof };
-        self.attempt.machine.close_after(why);
-        self.note_unused(None);
-    }
-
-    /// Notes in the trace that the attempt has its connection, and ends before its first write. The connection was taken
-    /// at the time `assigned`, or is taken now.
-    #[cold]
-    fn note_unused(&mut self, assigned: Option<Instant>) {
-        let now = assigned.unwrap_or_else(time::now);
-        if let Some(info) = self.lease().map(|lease| lease.info(now)) {
-            self.trace.assigned(&info, now);
         }
     }
 
