@@ -80,8 +80,9 @@ impl PoolInner {
     pub(super) fn abort_dial(&self, dial_id: DialId) {
         let given_up = self.lock().dials.remove(&dial_id);
         let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
-        work.cut();
-        setup.cancel(time::now());
+        if work.cut() {
+            setup.cancel(time::now());
+        }
         tell_warm(warm, Ok(()));
     }
 
@@ -91,12 +92,13 @@ impl PoolInner {
         loop {
             let state = self.lock();
             let Some((dial_id, runtime)) = state.policy.overdue(now) else { return };
-            let dial = state.dials.get(&dial_id).map(|dial| (dial.setup.clone(), dial.warm.clone()));
+            let dial = state.dials.get(&dial_id);
+            let dial = dial.map(|dial| (dial.setup.clone(), dial.work.clone(), dial.warm.clone()));
             drop(state);
             let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
             // A dial that is missing in the state has not begun. The thread that will start the dial was delayed, and
             // will find that the policy gave the dial up.
-            if let Some((setup, warm)) = dial {
+            if let Some((setup, work, warm)) = dial {
                 let mut slot = Some(0);
                 while let Some(from) = slot {
                     let mut actions = Actions::new();
@@ -105,7 +107,9 @@ impl PoolInner {
                     });
                     self.perform_all(actions, &[], Some((&error, &setup)));
                 }
-                setup.end(Some(error.kind()), now);
+                if work.cut() {
+                    setup.end(Some(error.kind()), now);
+                }
                 tell_warm(warm, Err(error));
             }
             let mut actions = Actions::new();
@@ -160,11 +164,13 @@ impl Work {
         }
     }
 
-    /// Drops the dial's future. If a task is polling the future at this moment, that task drops it.
-    fn cut(&self) {
+    /// Drops the dial's future. If a task is polling the future at this moment, that task drops it, and this function
+    /// returns `false`. The dial can begin a phase until its future is dropped.
+    fn cut(&self) -> bool {
         self.is_cut.store(true, Ordering::SeqCst);
-        self.drop_future();
+        let is_dropped = self.drop_future();
         self.wake();
+        is_dropped
     }
 
     /// Stores the handle of the task that runs the dial, so that a cut ends the task.
@@ -181,14 +187,16 @@ impl Work {
         }
     }
 
-    fn drop_future(&self) {
+    /// Drops the future, unless a task is polling it at this moment. Returns whether the future is dropped.
+    fn drop_future(&self) -> bool {
         // Dropping the future may run the caller's code, so panics are caught below.
         let future = match self.future.try_lock() {
             Ok(mut future) => future.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::WouldBlock) => return false,
         };
         contained(|| drop(future));
+        true
     }
 }
 
@@ -220,7 +228,10 @@ impl Dial {
         match poll_fn(|cx| work.poll(cx)).await {
             Some(Ok(dialed)) => self.succeed(dialed),
             Some(Err(error)) => self.fail(&error),
-            None => self.over = true,
+            None => {
+                self.over = true;
+                self.setup.cancel(time::now());
+            }
         }
     }
 
