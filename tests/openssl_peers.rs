@@ -91,7 +91,7 @@ impl OpenSsl {
     /// Sends a request, and returns once the server has its head.
     async fn ask(&self) -> tokio::task::JoinHandle<Result<Response, Error>> {
         support::order::check_all();
-        let client = Client::builder().no_proxy().tls_certs_only([self.root.clone()]).build().unwrap();
+        let client = Client::builder().tls_certs_only([self.root.clone()]).build().unwrap();
         let request = client.get(format!("https://127.0.0.1:{}/asked", self.port)).send();
         let asked = tokio::spawn(request);
         self.until_said("GET /asked").await;
