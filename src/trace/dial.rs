@@ -86,13 +86,7 @@ impl Setup {
                 elapsed_ns = Empty,
             )
         });
-        Self {
-            id,
-            span,
-            started: now,
-            milestones: Mutex::default(),
-            is_over: AtomicBool::new(false),
-        }
+        Self { id, span, started: now, milestones: Mutex::default(), is_over: AtomicBool::new(false) }
     }
 
     pub(crate) fn id(&self) -> u64 {

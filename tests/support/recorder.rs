@@ -89,7 +89,8 @@ impl Recorder {
         let mut spans = self.spans.lock().unwrap();
         // The newest of the spans with this id is the right one, because `tracing` reuses the ids of closed spans.
         if let Some(span) = spans.iter_mut().rfind(|span| span.id == id.into_u64()) {
-            let checked = if span.is_closed { Err(format!("{span:?} goes on after its end")) } else { Ok(()) };
+            let checked =
+                if span.is_closed { Err(format!("{span:?} goes on after its end")) } else { Ok(()) };
             self.check(checked);
             change(span);
         }
