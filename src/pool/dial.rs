@@ -80,8 +80,9 @@ impl PoolInner {
     pub(super) fn abort_dial(&self, dial_id: DialId) {
         let given_up = self.lock().dials.remove(&dial_id);
         let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
-        work.cut();
-        setup.cancel(time::now());
+        if work.cut() {
+            setup.cancel(time::now());
+        }
         tell_warm(warm, Ok(()));
     }
 
@@ -160,11 +161,13 @@ impl Work {
         }
     }
 
-    /// Drops the dial's future. If a task is polling the future at this moment, that task drops it.
-    fn cut(&self) {
+    /// Drops the dial's future. If a task is polling the future at this moment, returns false, and that task drops the
+    /// future and ends the span of the dial.
+    fn cut(&self) -> bool {
         self.is_cut.store(true, Ordering::SeqCst);
-        self.drop_future();
+        let is_dropped = self.drop_future();
         self.wake();
+        is_dropped
     }
 
     /// Stores the handle of the task that runs the dial, so that a cut ends the task.
@@ -181,14 +184,16 @@ impl Work {
         }
     }
 
-    fn drop_future(&self) {
+    /// Returns false if another thread uses the future.
+    fn drop_future(&self) -> bool {
         // Dropping the future may run the caller's code, so panics are caught below.
         let future = match self.future.try_lock() {
             Ok(mut future) => future.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::WouldBlock) => return false,
         };
         contained(|| drop(future));
+        true
     }
 }
 
@@ -220,7 +225,10 @@ impl Dial {
         match poll_fn(|cx| work.poll(cx)).await {
             Some(Ok(dialed)) => self.succeed(dialed),
             Some(Err(error)) => self.fail(&error),
-            None => self.over = true,
+            None => {
+                self.over = true;
+                self.setup.cancel(time::now());
+            }
         }
     }
 
@@ -299,8 +307,11 @@ impl Dial {
         let (place, dial_id) = (self.place, self.dial_id);
         let remembered = error.to_keep();
         let mut state = inner.lock();
-        // A dial that the pool gave up reports nothing, and the code that aborts the dial ends its span as cancelled.
-        let Some(dialing) = state.take_dial(dial_id) else { return };
+        // A dial that the pool gave up reports nothing.
+        let Some(dialing) = state.take_dial(dial_id) else {
+            drop(state);
+            return self.setup.cancel(time::now());
+        };
         state.note(place, PoolEventKind::DialFailed { id: self.id });
         // A failure in an earlier network says nothing about the current network.
         let is_of_now = self.epoch == inner.epoch();
@@ -450,7 +461,7 @@ mod tests {
         let mut actions = Vec::new();
         inner.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
         let (_, dialing) = inner.lock().dials.pop_first().unwrap();
-        dialing.work.cut();
+        assert!(dialing.work.cut());
         while dialing.work.task.get().is_some_and(|task| !task.is_finished()) {
             tokio::task::yield_now().await;
         }
