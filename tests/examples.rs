@@ -100,15 +100,26 @@ fn the_example_of_pooling_refuses_options_that_do_not_fit() {
 #[test]
 fn the_example_on_the_wire_counts_handshakes() {
     let program = support::example::build("handshake_on_the_wire");
-    let output =
-        Command::new(&program).args(["-n", "4", "--rtt", "6"]).stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    if output.status.code() == Some(1) && said.contains("this example needs") {
-        println!("skipped: {said}");
-        return;
-    }
-    assert!(output.status.success() && said.is_empty(), "{said}");
-    let text = narrow(output.stdout);
+    // On a busy machine a request may come so late that the kernel sends the acknowledgment of the handshake alone. One run
+    // in which every request carries the acknowledgment is enough.
+    let saves_packets = (0..5).any(|_| {
+        let output =
+            Command::new(&program).args(["-n", "4", "--rtt", "6"]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if output.status.code() == Some(1) && said.contains("this example needs") {
+            println!("skipped: {said}");
+            return true;
+        }
+        assert!(output.status.success() && said.is_empty(), "{said}");
+        let [new, on_ack] = packets_on_the_wire(&narrow(output.stdout));
+        on_ack < new
+    });
+    assert!(saves_packets, "the acknowledgment and the request are one packet");
+}
+
+/// Checks what the example printed. Returns the numbers of packets of the requests on new connections, and of the requests
+/// that carry the acknowledgment.
+fn packets_on_the_wire(text: &str) -> [u64; 2] {
     let parts: Vec<&str> = text.split("\nchecked: ").collect();
     let count = |part: &str, flags: &str| {
         let packets = part.lines().filter(|line| line.contains(['▶', '◀']));
@@ -132,7 +143,7 @@ fn the_example_on_the_wire_counts_handshakes() {
         (4, 8, 8),
         "connections, packets with content, round trips"
     );
-    assert!(on_ack[1] < new[1], "the acknowledgment and the request are one packet");
+    [new[1], on_ack[1]]
 }
 
 /// The example draws a row for each request, and writes the same requests into its files.

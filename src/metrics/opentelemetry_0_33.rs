@@ -30,7 +30,7 @@
 //! | `http.client.open_connections` | observable up-down counter, `{connection}` | open connections, from the counts of [`Pool::stats`](crate::Pool::stats) | `http.connection.state` (`idle`, or `active`: in use or being closed), `server.address`, `server.port`, `url.scheme`, `network.protocol.version` |
 //! | `http.client.connection.duration` | histogram, `s` | a connection, from the end of its handshake to its close | `server.address`, `server.port`, `url.scheme`, `network.protocol.version` |
 //! | `dns.lookup.duration` | histogram, `s` | a lookup of a name. Dials that share a lookup count once, and an answer of the cache does not count | `dns.question.name`, `error.type` if no address was found: `host_not_found`, `failed`, or `cancelled` if no dial waited for the lookup any more |
-//! | `handclasp.client.resends` | counter, `{resend}` | attempts that follow another attempt of the same call | `handclasp.resend.cause`: the name of the [`ResendCause`](crate::ResendCause). `server.address`, `server.port`, `url.scheme` |
+//! | `handclasp.client.resends` | counter, `{resend}` | attempts that follow another attempt of the same call | `handclasp.resend.cause`: the [`ResendCause`](crate::ResendCause) as [one word](crate::ResendCause::as_str). `server.address`, `server.port`, `url.scheme` |
 //! | `handclasp.client.connection.closes` | counter, `{connection}` | closed connections | `handclasp.close.reason`: the name of the [`DropReason`](crate::DropReason). `server.address`, `server.port`, `url.scheme` |
 //!
 //! Each attempt is measured by itself: a request that is sent again, and each request of a chain of redirects. The values
@@ -158,7 +158,7 @@ impl Instruments {
         self.active_requests.add(-1, &begun(method.clone(), target.clone(), template.clone()));
         if let Some(cause) = record.cause() {
             let mut attributes = target.to_vec();
-            attributes.push(KeyValue::new("handclasp.resend.cause", format!("{cause:?}")));
+            attributes.push(KeyValue::new("handclasp.resend.cause", cause.as_str()));
             self.resends.add(1, &attributes);
         }
         let timings = record.timings();

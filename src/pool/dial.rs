@@ -92,12 +92,13 @@ impl PoolInner {
         loop {
             let state = self.lock();
             let Some((dial_id, runtime)) = state.policy.overdue(now) else { return };
-            let dial = state.dials.get(&dial_id).map(|dial| (dial.setup.clone(), dial.warm.clone()));
+            let dial = state.dials.get(&dial_id);
+            let dial = dial.map(|dial| (dial.setup.clone(), dial.work.clone(), dial.warm.clone()));
             drop(state);
             let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
             // A dial that is missing in the state has not begun. The thread that will start the dial was delayed, and
             // will find that the policy gave the dial up.
-            if let Some((setup, warm)) = dial {
+            if let Some((setup, work, warm)) = dial {
                 let mut slot = Some(0);
                 while let Some(from) = slot {
                     let mut actions = Actions::new();
@@ -106,7 +107,9 @@ impl PoolInner {
                     });
                     self.perform_all(actions, &[], Some((&error, &setup)));
                 }
-                setup.end(Some(error.kind()), now);
+                if work.cut() {
+                    setup.end(Some(error.kind()), now);
+                }
                 tell_warm(warm, Err(error));
             }
             let mut actions = Actions::new();
@@ -161,8 +164,8 @@ impl Work {
         }
     }
 
-    /// Drops the dial's future. If a task is polling the future at this moment, returns false, and that task drops the
-    /// future and ends the span of the dial.
+    /// Drops the dial's future. If a task is polling the future at this moment, that task drops it, and this function
+    /// returns `false`. The dial can begin a phase until its future is dropped.
     fn cut(&self) -> bool {
         self.is_cut.store(true, Ordering::SeqCst);
         let is_dropped = self.drop_future();
@@ -184,7 +187,7 @@ impl Work {
         }
     }
 
-    /// Returns false if another thread uses the future.
+    /// Drops the future, unless a task is polling it at this moment. Returns whether the future is dropped.
     fn drop_future(&self) -> bool {
         // Dropping the future may run the caller's code, so panics are caught below.
         let future = match self.future.try_lock() {

@@ -233,7 +233,7 @@ async fn a_resend_is_an_attempt_of_its_own_and_has_a_cause() {
     assert_eq!(meters.counts(DURATION), counts([(&lost, 1), (&answered, 2)]));
     assert_eq!(meters.counts(REQUEST_SIZE), counts([(&lost, 1), (&answered, 2)]));
     assert_eq!(meters.counts(RESPONSE_SIZE), counts([(&answered, 2)]), "the lost attempt got no response");
-    let cause = format!("handclasp.resend.cause=ConnectionLost {SERVER}");
+    let cause = format!("handclasp.resend.cause=connection_lost {SERVER}");
     assert_eq!(meters.counts(RESENDS), counts([(&cause, 1)]));
     let reason = format!("handclasp.close.reason=PeerClosed {SERVER}");
     assert_eq!(meters.counts(CLOSES), counts([(&reason, 1)]));
@@ -260,7 +260,7 @@ async fn each_hop_of_a_redirect_is_an_attempt_of_its_own() {
             .to_owned(),
     ];
     assert_eq!(meters.counts(DURATION), counts([(&second, 1), (&first, 1)]));
-    let cause = "handclasp.resend.cause=Redirect server.address=b.test server.port=81 url.scheme=http";
+    let cause = "handclasp.resend.cause=redirect server.address=b.test server.port=81 url.scheme=http";
     assert_eq!(meters.counts(RESENDS), counts([(cause, 1)]));
     let active = meters.counts(ACTIVE);
     assert_eq!(active.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [0, 0], "{active:?}");
