@@ -29,7 +29,7 @@ pub(crate) fn without_signature(text: String) -> String {
         let since = &text[copied..at];
         // A key begins at the start of the text or after a separator. No key that signs has an equals sign.
         let key = since.rfind(BEFORE_KEY).map(|before| &since[before + 1..]);
-        let is_secret = key.or((copied == 0).then_some(since)).is_some_and(is_secret);
+        let is_secret = key.or_else(|| (copied == 0).then_some(since)).is_some_and(is_secret);
         shown.push_str(&text[copied..=at]);
         copied = at + 1;
         if is_secret {
