@@ -26,10 +26,13 @@ pub(crate) fn without_signature(text: String) -> String {
     let mut shown = String::new();
     let mut copied = 0;
     while let Some(at) = text[copied..].find('=').map(|at| copied + at) {
-        let key = text[..at].rsplit(BEFORE_KEY).next().unwrap_or_default();
+        let since = &text[copied..at];
+        // A key begins at the start of the text or after a separator. No key that signs has an equals sign.
+        let key = since.rfind(BEFORE_KEY).map(|before| &since[before + 1..]);
+        let is_secret = key.or_else(|| (copied == 0).then_some(since)).is_some_and(is_secret);
         shown.push_str(&text[copied..=at]);
         copied = at + 1;
-        if is_secret(key) {
+        if is_secret {
             shown.push_str("REDACTED");
             copied = text[copied..].find(AFTER_VALUE).map_or(text.len(), |end| copied + end);
         }
@@ -154,6 +157,37 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(without_signature(text.to_owned()), shown);
+            assert_eq!(without_signature(shown.to_owned()), shown);
+        }
+    }
+
+    /// Compares all short texts with a search for each key from the start of the text. Time that grows with the square of the
+    /// length would be minutes for each long text.
+    #[test]
+    fn every_key_is_found_in_one_pass() {
+        let searched = |text: &str| {
+            let (mut shown, mut copied) = (String::new(), 0);
+            for (at, _) in text.match_indices('=') {
+                let key = text[..at].rsplit(BEFORE_KEY).next().unwrap();
+                if at >= copied && is_secret(key) {
+                    let value = text[at + 1..].find(AFTER_VALUE).map_or(text.len(), |end| at + 1 + end);
+                    shown += &format!("{}=REDACTED", &text[copied..at]);
+                    copied = value;
+                }
+            }
+            shown + &text[copied..]
+        };
+        const PARTS: [&str; 11] = ["sig", "s%69g", "a", "=", "&", ";", "#", "?", "%", "\u{e4}", "\t"];
+        for number in 0..PARTS.len().pow(4) {
+            let part = |place| PARTS[number / PARTS.len().pow(place) % PARTS.len()];
+            let text: String = (0..4).map(part).collect();
+            let shown = without_signature(text.clone());
+            assert_eq!(shown, searched(&text), "{text}");
+            assert_eq!(without_signature(shown.clone()), shown, "{text}");
+        }
+        for part in ["=", "a=", "sig=&", "?", "%", "&a=b;c"] {
+            let text = part.repeat(1 << 18);
+            assert_eq!(without_signature(text.clone()).contains("REDACTED"), part == "sig=&");
         }
     }
 }

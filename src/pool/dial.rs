@@ -304,13 +304,17 @@ impl Dial {
 
     fn fail(&mut self, error: &DialError) {
         self.over = true;
-        self.setup.end(Some(error.kind()), time::now());
-        let Some(inner) = self.inner.upgrade() else { return };
+        let Some(inner) = self.inner.upgrade() else {
+            return self.setup.end(Some(error.kind()), time::now());
+        };
         let (place, dial_id) = (self.place, self.dial_id);
         let remembered = error.to_keep();
         let mut state = inner.lock();
         // A dial that the pool gave up reports nothing.
-        let Some(dialing) = state.take_dial(dial_id) else { return };
+        let Some(dialing) = state.take_dial(dial_id) else {
+            drop(state);
+            return self.setup.cancel(time::now());
+        };
         state.note(place, PoolEventKind::DialFailed { id: self.id });
         // A failure in an earlier network says nothing about the current network.
         let is_of_now = self.epoch == inner.epoch();
@@ -321,6 +325,7 @@ impl Dial {
         let decides = state.policy.note_failure(place, dial_id, noted, now);
         let known = state.policy.failure(place);
         drop(state);
+        self.setup.end(Some(error.kind()), now);
         tell_warm(dialing.warm, Err(error.clone()));
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
             loop {
@@ -420,5 +425,50 @@ mod tests {
             assert_eq!((total.idle, total.active, total.dialing, total.opened), (0, 0, 0, 0), "{total}");
             assert!(inner.lock().dials.is_empty());
         }
+    }
+
+    /// A layer that keeps each `error.type`.
+    #[derive(Clone, Default)]
+    struct Errors(Arc<Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+        fn on_record(
+            &self,
+            _: &tracing::span::Id,
+            values: &tracing::span::Record<'_>,
+            _: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            values.record(&mut |field: &tracing::field::Field, value: &dyn fmt::Debug| {
+                if field.name() == "error.type" {
+                    self.0.lock().unwrap().push(format!("{value:?}").replace('"', ""));
+                }
+            });
+        }
+    }
+
+    /// The task of a dial that is given up may end, on another thread, before the thread that gives the dial up has ended
+    /// the span.
+    #[tokio::test]
+    async fn a_dial_that_is_given_up_is_cancelled_whichever_thread_ends_its_span() {
+        use tracing_subscriber::layer::SubscriberExt;
+
+        // Another test may be the first to make this span, and tracing asks only the subscriber of the first thread then.
+        drop(Setup::new(0, "http", "h.test", 80, time::now()));
+        let errors = Errors::default();
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(errors.clone()));
+        let connect = |_| std::future::pending::<Result<Box<dyn Transport>, crate::BoxError>>();
+        let client = Client::builder().connector(connect).build().unwrap();
+        client.min_idle("http://h.test/", 1).unwrap();
+        let inner = client.pool().inner.clone();
+        // The steps of `abort_dial`.
+        let mut actions = Vec::new();
+        inner.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
+        let (_, dialing) = inner.lock().dials.pop_first().unwrap();
+        assert!(dialing.work.cut());
+        while dialing.work.task.get().is_some_and(|task| !task.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+        dialing.setup.cancel(time::now());
+        assert_eq!(*errors.0.lock().unwrap(), ["cancelled"]);
     }
 }

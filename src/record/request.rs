@@ -19,7 +19,7 @@ use crate::codec::ResponseHead;
 use crate::error::{EarlierAttempt, Error, ErrorKind, Phase, ResendCause};
 use crate::pool::ConnectionInfo;
 use crate::time;
-use crate::trace::{Milestones, Setup};
+use crate::trace::{Milestones, Setup, contained};
 
 /// The trace of one request, over all its attempts.
 #[derive(Debug)]
@@ -322,7 +322,7 @@ impl RequestTrace {
         let Watch { status, spans, recording } = *watched;
         let (End { outcome, phase, close }, amounts) = (end, amounts());
         if let Some(spans) = spans {
-            spans.close(status, outcome, close, amounts.content_received, now);
+            let _ = contained(|| spans.close(status, outcome, close, amounts.content_received, now));
         }
         if let Some((hook, mut record)) = recording {
             let phase = phase.unwrap_or_else(|| self.timeline.phase());

@@ -15,7 +15,7 @@ use super::methods::OTHER;
 use super::request::Sending;
 use crate::error::redacted;
 use crate::pool::ConnectionInfo;
-use crate::trace::{OwnSpan, SpanLink, TARGET, int, record_elapsed};
+use crate::trace::{OwnSpan, SpanLink, TARGET, contained, int, record_elapsed};
 
 /// The span `http.request`, and the span of the phase that is running.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Spans {
     /// Links the attempt's span to the span of the dial of a connection.
     pub(super) fn follow(&mut self, connection: u64, dial: Option<&SpanLink>) {
         if let Some(dial) = dial.filter(|_| !self.links.contains(&connection)) {
-            dial.add_to(&self.request);
+            let _ = contained(|| dial.add_to(&self.request));
             self.links.push(connection);
         }
     }

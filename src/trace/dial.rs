@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::{OwnSpan, SpanLink, TARGET, int, record_elapsed, server_address};
+use super::{OwnSpan, SpanLink, TARGET, contained, int, record_elapsed, server_address};
 use crate::error::{ErrorKind, Phase};
 use crate::time;
 
@@ -72,25 +72,21 @@ impl Setup {
     /// request that began the dial. The span of each request that began the dial or uses its connection is linked to the
     /// span.
     pub(crate) fn new(id: u64, scheme: &str, host: &str, port: u16, now: Instant) -> Self {
-        let span = tracing::debug_span!(
-            target: TARGET,
-            parent: None,
-            "connection.setup",
-            handclasp.connection.id = int(id),
-            url.scheme = scheme,
-            server.address = server_address(host),
-            server.port = int(port),
-            error.type = Empty,
-            otel.status_code = Empty,
-            elapsed_ns = Empty,
-        );
-        Self {
-            id,
-            span: OwnSpan::new(span),
-            started: now,
-            milestones: Mutex::default(),
-            is_over: AtomicBool::new(false),
-        }
+        let span = OwnSpan::made(|| {
+            tracing::debug_span!(
+                target: TARGET,
+                parent: None,
+                "connection.setup",
+                handclasp.connection.id = int(id),
+                url.scheme = scheme,
+                server.address = server_address(host),
+                server.port = int(port),
+                error.type = Empty,
+                otel.status_code = Empty,
+                elapsed_ns = Empty,
+            )
+        });
+        Self { id, span, started: now, milestones: Mutex::default(), is_over: AtomicBool::new(false) }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -99,7 +95,7 @@ impl Setup {
 
     /// Returns the link to the span of the dial. `None` if no subscriber wants the span.
     pub(crate) fn link(&self) -> Option<SpanLink> {
-        SpanLink::to(&self.span)
+        contained(|| SpanLink::to(&self.span)).flatten()
     }
 
     /// Returns the time at which a request asked for the dial.
@@ -198,13 +194,15 @@ impl Setup {
         if self.span.is_disabled() || self.is_over.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Some(error) = error {
-            self.span.record("error.type", error).record("otel.status_code", "ERROR");
-        }
-        record_elapsed(&self.span, self.started, now);
-        // The span closes later if the request that began the dial is not polled. tracing-opentelemetry takes the latest
-        // exit of a span for its end.
-        self.span.in_scope(|| ());
+        let _ = contained(|| {
+            if let Some(error) = error {
+                self.span.record("error.type", error).record("otel.status_code", "ERROR");
+            }
+            record_elapsed(&self.span, self.started, now);
+            // The span closes later if the request that began the dial is not polled. tracing-opentelemetry takes the
+            // latest exit of a span for its end.
+            self.span.in_scope(|| ());
+        });
     }
 
     fn begin(&self, phase: Phase, span: OwnSpan) -> SetupPhase<'_> {
@@ -264,10 +262,12 @@ impl SetupPhase<'_> {
         if let Some(interval) = self.setup.lock().slot(self.phase) {
             interval.end = Some(now);
         }
-        if let Some(error) = error {
-            self.span.record("error.type", error).record("otel.status_code", "ERROR");
-        }
-        record_elapsed(&self.span, self.start, now);
+        let _ = contained(|| {
+            if let Some(error) = error {
+                self.span.record("error.type", error).record("otel.status_code", "ERROR");
+            }
+            record_elapsed(&self.span, self.start, now);
+        });
     }
 }
 
@@ -308,8 +308,10 @@ impl Attempt {
 
     fn finish(&mut self, outcome: &'static str) {
         if !std::mem::replace(&mut self.over, true) && !self.span.is_disabled() {
-            self.span.record("outcome", outcome);
-            record_elapsed(&self.span, self.started, time::now());
+            let _ = contained(|| {
+                self.span.record("outcome", outcome);
+                record_elapsed(&self.span, self.started, time::now());
+            });
         }
     }
 }

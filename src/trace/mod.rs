@@ -14,7 +14,7 @@ use tracing::Span;
 
 pub(crate) use self::dial::{Attempt, Interval, Milestones, Setup, SetupPhase};
 pub(crate) use self::link::SpanLink;
-pub(crate) use self::own::OwnSpan;
+pub(crate) use self::own::{OwnSpan, contained};
 
 /// Records the length of the span's phase in `elapsed_ns`, in nanoseconds.
 pub(crate) fn record_elapsed(span: &Span, from: Instant, to: Instant) {

@@ -4,10 +4,16 @@
 //! closes. If the thread has another subscriber than the span above, the number of that span means another span there, or
 //! no span, so that `tracing-subscriber` panics. A task of a dial, and a request that is polled elsewhere, run on such
 //! threads.
+//!
+//! While `tracing` hands an event or a new span to the subscriber of the thread, `tracing` panics if the thread gets another
+//! subscriber. The code of a layer that drops a request then closes the spans of the request in no subscriber. In that case
+//! `tracing-subscriber` does not close the span above.
 
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tracing::{Span, dispatcher};
+use tracing::{Dispatch, Span, dispatcher};
+use tracing_core::dispatcher::get_current;
 
 /// A span whose subscriber is the subscriber of the thread while a span below it is made, and while the span closes.
 #[derive(Debug)]
@@ -22,9 +28,14 @@ impl OwnSpan {
         Self(Span::none())
     }
 
+    /// Makes a span for the pool. Makes no span if the subscriber panics.
+    pub(crate) fn made(make: impl FnOnce() -> Span) -> Self {
+        Self(contained(make).unwrap_or_else(Span::none))
+    }
+
     /// Makes a span below this span. Makes no span if no subscriber wants this span.
     pub(crate) fn child(&self, make: impl FnOnce(&Span) -> Span) -> Self {
-        let made = self.0.with_subscriber(|(_, own)| dispatcher::with_default(own, || make(&self.0)));
+        let made = self.0.with_subscriber(|(_, own)| within(own, || make(&self.0)));
         Self(made.unwrap_or_else(Span::none))
     }
 }
@@ -40,7 +51,22 @@ impl Deref for OwnSpan {
 impl Drop for OwnSpan {
     fn drop(&mut self) {
         if let Some(own) = self.0.with_subscriber(|(_, own)| own.clone()) {
-            dispatcher::with_default(&own, || drop(std::mem::replace(&mut self.0, Span::none())));
+            let span = std::mem::replace(&mut self.0, Span::none());
+            let _ = contained(|| within(&own, || drop(span)));
         }
+    }
+}
+
+/// Runs code of a subscriber where a panic would take a connection, or would meet another panic. Returns `None` if the code
+/// panics, because the panic hook has already reported the panic.
+pub(crate) fn contained<R>(run: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
+/// Runs `work` in this subscriber, unless the subscriber of the thread is being called.
+fn within<R>(own: &Dispatch, work: impl FnOnce() -> R) -> R {
+    match get_current(|_| ()) {
+        Some(()) => dispatcher::with_default(own, work),
+        None => work(),
     }
 }

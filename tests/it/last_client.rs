@@ -286,6 +286,38 @@ async fn a_lookup_ends_with_the_last_client() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
+/// A resolver that drops the last handle of its client when it is asked.
+struct Dropping {
+    client: Arc<Mutex<Option<Client>>>,
+    address: SocketAddr,
+    answers: bool,
+}
+
+impl Resolve for Dropping {
+    fn resolve(&self, _: &str, _: Family) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+        drop(self.client.lock().unwrap().take());
+        let (address, answers) = (self.address, self.answers);
+        Box::pin(async move { if answers { Ok(Answer::new([address])) } else { pending().await } })
+    }
+}
+
+/// The dial goes on until its poll ends. The span of the dial ends after the phases that this poll begins, which the kit
+/// checks.
+#[tokio::test]
+async fn a_resolver_may_drop_the_last_client() {
+    for answers in [false, true] {
+        let (server, held) = (Plain::start(), Arc::new(Mutex::new(None)));
+        let resolver = Dropping { client: held.clone(), address: server.address, answers };
+        let client = Client::builder().dns_resolver(resolver).build().unwrap();
+        let mut events = client.pool().subscribe();
+        client.min_idle(URL, 1).unwrap();
+        *held.lock().unwrap() = Some(client);
+        let event = within(20, events.recv()).await.unwrap();
+        assert!(matches!(event.kind, PoolEventKind::DialFailed { .. }), "{event}");
+        assert!(within(20, events.recv()).await.is_none() && held.lock().unwrap().is_none());
+    }
+}
+
 /// A shutdown waits for the dial of a waiting request, but not for a dial that no request waits for.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_no_dial_that_nobody_waits_for() {

@@ -19,7 +19,7 @@ const LEAST: usize = 250;
 
 /// Names in `src/`, `tests/`, `benches/` and `examples/`.
 struct Source {
-    /// Names of all functions and public fields.
+    /// Names of all functions, public fields and files, without the endings of the files.
     names: BTreeSet<String>,
     /// Names of all files, without their folders.
     files: BTreeSet<String>,
@@ -35,6 +35,8 @@ impl Source {
         let (mut names, mut files) = (BTreeSet::new(), BTreeSet::new());
         for path in paths {
             files.insert(path.file_name().unwrap().to_str().unwrap().to_owned());
+            // A line of the changelog names an example as a program, without the ending of its file.
+            names.insert(path.file_stem().unwrap().to_str().unwrap().to_owned());
             let text = std::fs::read_to_string(path).unwrap();
             names.extend(text.split("fn ").skip(1).map(|rest| word(rest).to_owned()));
             let public = text.lines().filter_map(|line| line.trim_start().strip_prefix("pub "));

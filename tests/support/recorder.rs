@@ -47,6 +47,9 @@ impl Span {
 pub(crate) struct Recorder {
     spans: Arc<Mutex<Vec<Span>>>,
     order: Arc<Mutex<Order>>,
+    /// The faults that were found. [`take`](Self::take) fails if there is one, because the client may contain a panic of a
+    /// layer.
+    faults: Arc<Mutex<Vec<String>>>,
 }
 
 impl Recorder {
@@ -69,7 +72,8 @@ impl Recorder {
 
     /// Returns the spans that were recorded since the last call. All of them must have ended.
     pub(crate) fn take(&self) -> Vec<Span> {
-        let spans = std::mem::take(&mut *self.spans.lock().unwrap());
+        let (spans, faults) = (std::mem::take(&mut *self.spans.lock().unwrap()), self.faults.lock().unwrap());
+        assert!(faults.is_empty(), "{faults:?}");
         for span in &spans {
             assert!(span.is_closed, "{span:?} was started and not ended");
             assert!(span.field("elapsed_ns").is_some(), "{span:?} does not say how long it took");
@@ -77,11 +81,17 @@ impl Recorder {
         spans
     }
 
+    fn check(&self, checked: Result<(), String>) {
+        self.faults.lock().unwrap().extend(checked.err());
+    }
+
     fn with(&self, id: &Id, change: impl FnOnce(&mut Span)) {
         let mut spans = self.spans.lock().unwrap();
         // The newest of the spans with this id is the right one, because `tracing` reuses the ids of closed spans.
         if let Some(span) = spans.iter_mut().rfind(|span| span.id == id.into_u64()) {
-            assert!(!span.is_closed, "{span:?} goes on after its end");
+            let checked =
+                if span.is_closed { Err(format!("{span:?} goes on after its end")) } else { Ok(()) };
+            self.check(checked);
             change(span);
         }
     }
@@ -115,21 +125,23 @@ impl<S: Subscriber> Layer<S> for Recorder {
         let current = context.current_span();
         let named = attributes.parent().or_else(|| current.id().filter(|_| attributes.is_contextual()));
         let parent = named.and_then(|parent| self.place(parent));
-        assert!(named.is_none() || parent.is_some(), "a parent was recorded before its children");
+        if named.is_some() && parent.is_none() {
+            self.check(Err(format!("{} was recorded before its parent", attributes.metadata().name())));
+        }
         let mut span =
             Span { name: attributes.metadata().name(), parent, id: id.into_u64(), ..Span::default() };
         span.fields = fields(|visitor| attributes.record(visitor));
         let above = named.map(Id::into_u64);
         let checked = self.order.lock().unwrap().start(span.id, span.name, above, span.fields.clone());
         self.spans.lock().unwrap().push(span);
-        checked.unwrap();
+        self.check(checked);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
         let fields = fields(|visitor| values.record(visitor));
         self.with(id, |span| span.fields.extend(fields.clone()));
         let checked = self.order.lock().unwrap().record(id.into_u64(), fields);
-        checked.unwrap();
+        self.check(checked);
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
@@ -140,6 +152,6 @@ impl<S: Subscriber> Layer<S> for Recorder {
     fn on_close(&self, id: Id, _: Context<'_, S>) {
         self.with(&id, |span| span.is_closed = true);
         let checked = self.order.lock().unwrap().close(id.into_u64());
-        checked.unwrap();
+        self.check(checked);
     }
 }
