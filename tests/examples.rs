@@ -284,7 +284,7 @@ fn the_example_of_otel_sends_the_context_of_each_attempt() {
     for line in [
         "   1              state=idle",
         "   3  sum ",
-        "   1              resend.cause=Redirect",
+        "   1              resend.cause=redirect",
         "   1              close.reason=NotReusable",
         "dns.lookup.duration in s\n   1  sum ",
         "http.client.connection.duration in s\n   1  sum ",

@@ -8,7 +8,7 @@
 //! `HANDCLASP_LONG=1`:
 //! `HANDCLASP_LONG=1 cargo test --release --all-features --test link -- --nocapture --test-threads 1`. A test that cannot
 //! run prints the reason.
-#![cfg(all(target_os = "linux", feature = "rustls"))]
+#![cfg(all(target_os = "linux", feature = "proxy", feature = "rustls"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "handshakes/capture.rs"]

@@ -240,6 +240,7 @@ async fn endless_answers_of_a_proxy_are_cut_off() {
 /// connection, in whatever step of the dialog it stays silent.
 #[tokio::test]
 async fn rule_31_a_dial_that_was_left_leaves_a_silent_proxy_too() {
+    let mut cases = tokio::task::JoinSet::new();
     for (scheme, steps) in [
         ("http", &[&b""[..], b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n"][..]),
         (
@@ -258,25 +259,30 @@ async fn rule_31_a_dial_that_was_left_leaves_a_silent_proxy_too() {
         ("https", &[b"", b"\x16\x03\x03"]),
     ] {
         for &step in steps {
-            let (begun, ended) = (Signal::new(), Signal::new());
-            let (begins, ends) = (begun.clone(), ended.clone());
-            let proxy = Server::start(move |peer| {
-                peer.take(1)?;
-                peer.send(step)?;
-                begins.raise();
-                peer.stall()?;
-                ends.raise();
-                Ok(())
+            cases.spawn(async move {
+                let (begun, ended) = (Signal::new(), Signal::new());
+                let (begins, ends) = (begun.clone(), ended.clone());
+                let proxy = Server::start(move |peer| {
+                    peer.take(1)?;
+                    peer.send(step)?;
+                    begins.raise();
+                    peer.stall()?;
+                    ends.raise();
+                    Ok(())
+                });
+                let builder = Client::builder().resolve("a.test", ([192, 0, 2, 1], 0).into());
+                let builder = builder.connect_timeout(Duration::from_secs(2));
+                let client = builder.proxy(with_login(&proxy, scheme)).build().unwrap();
+                let request = tokio::spawn(client.get("http://a.test/").send());
+                within(20, begun.raised()).await;
+                request.abort();
+                assert!(request.await.unwrap_err().is_cancelled());
+                within(20, ended.raised()).await;
+                drop(client);
             });
-            let builder = Client::builder().resolve("a.test", ([192, 0, 2, 1], 0).into());
-            let builder = builder.connect_timeout(Duration::from_millis(100));
-            let client = builder.proxy(with_login(&proxy, scheme)).build().unwrap();
-            let request = tokio::spawn(client.get("http://a.test/").send());
-            within(20, begun.raised()).await;
-            request.abort();
-            assert!(request.await.unwrap_err().is_cancelled());
-            drop(client);
-            within(20, ended.raised()).await;
         }
+    }
+    while let Some(ended) = cases.join_next().await {
+        ended.unwrap();
     }
 }

@@ -179,37 +179,6 @@ async fn a_dial_may_drop_the_last_client() {
     }
 }
 
-/// A lookup drops the last handle of the client, and then finds an address. The same poll of the dial still tries the address,
-/// so that the span of the dial ends only after this poll. The checker of spans ends the process if a phase begins later.
-#[tokio::test]
-async fn a_lookup_may_drop_the_last_client_and_answer() {
-    struct Last(Arc<Mutex<Option<Client>>>, SocketAddr);
-    impl Resolve for Last {
-        fn resolve(
-            &self,
-            _: &str,
-            _: Family,
-        ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
-            let (held, address) = (self.0.clone(), self.1);
-            Box::pin(async move {
-                // The task of the dial is polled for the first time after the client was stored.
-                drop(held.lock().unwrap_or_else(PoisonError::into_inner).take());
-                Ok(Answer::new([address]))
-            })
-        }
-    }
-    let (held, server) = (Arc::new(Mutex::new(None)), Plain::start());
-    let resolver = Last(held.clone(), server.address);
-    let client = Client::builder().dns_resolver(resolver).build().unwrap();
-    client.min_idle("http://last.test/", 1).unwrap();
-    let seen = crate::support::order::seen();
-    *held.lock().unwrap() = Some(client);
-    until("the dial has dropped the client", || held.lock().unwrap().is_none()).await;
-    let metrics = tokio::runtime::Handle::current().metrics();
-    until("the task of the dial has ended", || metrics.num_alive_tasks() == 0).await;
-    assert!(crate::support::order::seen() > seen, "the spans were checked");
-}
-
 /// The last handle is dropped on a thread without a runtime, on another runtime, and after the runtime of the dial has ended.
 #[test]
 fn a_dial_ends_wherever_the_last_client_is_dropped() {

@@ -124,9 +124,7 @@ fn a_request_takes_its_round_trips() {
         let root = Certificate::from_pem(secure.authority()).unwrap();
         builder().add_root_certificate(root).resolve("localhost", SocketAddr::new(THERE, port))
     };
-    #[cfg(feature = "proxy")]
     let relays = [Relay::start(plain.address()), Relay::start(secure.address())];
-    #[cfg(feature = "proxy")]
     let by = |at: usize| {
         let proxy = handclasp::Proxy::all(format!("http://{}", relays[at].0)).unwrap();
         direct().proxy(proxy.tunnel(true))
@@ -139,7 +137,6 @@ fn a_request_takes_its_round_trips() {
         ("https", &https, Box::new(|| direct().tls_version_max(handclasp::tls::Version::TLS_1_3)), true, 3),
         ("https, request_on_ack", &https, Box::new(|| direct().request_on_ack(true)), true, 3),
     ];
-    #[cfg(feature = "proxy")]
     kinds.extend([
         ("http, CONNECT", &*http, Box::new(|| by(0)) as Made<'_>, true, 3),
         ("https, CONNECT", &https, Box::new(|| by(1)), true, 4),
