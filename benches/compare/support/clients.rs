@@ -109,7 +109,7 @@ impl Settings {
             builder = builder.max_connections_per_host(limit);
         }
         if !self.root.is_empty() {
-            builder = builder.add_root_certificate(handclasp::Certificate::from_pem(&self.root)?);
+            builder = builder.tls_certs_only([handclasp::Certificate::from_pem(&self.root)?]);
         }
         Ok(builder.build()?)
     }
