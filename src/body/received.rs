@@ -170,18 +170,20 @@ impl Received {
     /// the attempt fails with this error. The connection is drained or closed, as if the content was dropped.
     #[cold]
     pub(super) fn refuse(&mut self, error: Error) -> Error {
-        let Rest::Open(mut exchange) = std::mem::replace(&mut self.rest, Rest::Ended) else { return error };
-        let error = exchange.refuse(error);
-        self.leave(exchange);
-        error
+        self.leave_with(error, Exchange::refuse)
     }
 
     /// Ends the content early, because the client has no use for it. Returns `error` with the facts about the request. The
     /// attempt fails with this error, and its connection is drained or closed.
     #[cold]
     pub(super) fn fail(&mut self, error: Error) -> Error {
+        self.leave_with(error, Exchange::error)
+    }
+
+    /// Ends the trace of an open exchange by `end`, and leaves the exchange.
+    fn leave_with(&mut self, error: Error, end: fn(&mut Exchange, Error) -> Error) -> Error {
         let Rest::Open(mut exchange) = std::mem::replace(&mut self.rest, Rest::Ended) else { return error };
-        let error = exchange.error(error);
+        let error = end(&mut exchange, error);
         self.leave(exchange);
         error
     }
