@@ -16,8 +16,8 @@ impl ClientBuilder {
     /// A server that sends the first bytes of a connection can do so only after the acknowledgment. For this reason the
     /// acknowledgment is sent at once if no request waits for the connection, such as a connection that
     /// [`Client::warm`](crate::Client::warm) has dialed, a [reserved](crate::Client::reserve) connection, or a
-    /// connection whose request was dropped. A custom
-    /// [`connector`](Self::connector) makes its own sockets, which have no such setting.
+    /// connection whose request was dropped. A custom [`connector`](Self::connector) makes its own sockets, which have no
+    /// such setting.
     ///
     /// ```
     /// let client = handclasp::Client::builder().request_on_ack(true).build()?;
